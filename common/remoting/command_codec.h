@@ -1,0 +1,30 @@
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+#include "common/remoting/command.h"
+
+namespace apogee::remoting {
+
+// Frame:  i32 length of what follows | u8 serialize type, u24 header bytes | header | body
+inline constexpr size_t kFrameLengthBytes = 4;
+inline constexpr size_t kFrameBytesMaxDefault = 16 * 1024 * 1024;
+
+/// Decodes what follows the length field of one frame. The body is a slice of `frame` (kept by its owner);
+/// the header is copied. Errors: kCorrupt, naming the field; the connection cannot be used further then.
+[[nodiscard]] Result<Command> decode_frame(const SharedBytes& frame);
+
+/// The whole frame including its length, ready for one gathered write: first the header bytes, then the
+/// body parts without copying.
+[[nodiscard]] std::vector<SharedBytes> encode_frame(const Command& command);
+
+/// The same as one string; for tests, tools and small messages.
+[[nodiscard]] std::string encode_frame_to_string(const Command& command);
+
+/// Header bytes alone, in the command's serialization.
+[[nodiscard]] std::string encode_header(const Command& command);
+
+}  // namespace apogee::remoting

@@ -1,0 +1,188 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+#include "common/base/bytes.h"
+#include "common/base/logger.h"
+
+namespace apogee::store {
+
+/// Bytes from the start of the log, not of a file.
+using LogOffset = int64_t;
+/// Number of a message within its queue.
+using QueueOffset = int64_t;
+
+/// An IP address and port as a record carries them: 4 or 16 address bytes in network order.
+struct HostAddress {
+  std::string ip_bytes = std::string(4, '\0');
+  int32_t port = 0;
+};
+
+enum class FlushDiskType : uint8_t { kAsync, kSync };
+
+struct StoreOptions {
+  std::string root_dir;                          ///< storePathRootDir
+  std::string commit_log_dir;                    ///< empty: <root>/commitlog
+  int64_t commit_log_file_bytes = 1LL << 30;     ///< mappedFileSizeCommitLog
+  int64_t consume_queue_file_bytes = 6'000'000;  ///< mappedFileSizeConsumeQueue, whole 20-byte entries
+  FlushDiskType flush_disk_type = FlushDiskType::kAsync;
+  int64_t flush_interval_ms = 500;              ///< flushIntervalCommitLog
+  int64_t sync_flush_timeout_ms = 5'000;        ///< syncFlushTimeout
+  int64_t message_bytes_max = 4 * 1024 * 1024;  ///< maxMessageSize
+  int64_t page_cache_busy_ms = 1'000;           ///< osPageCacheBusyTimeOutMills
+  double disk_used_ratio_max = 0.90;            ///< above it writes are refused, reads go on
+  bool check_crc_on_recover = true;             ///< checkCRCOnRecover
+};
+
+/// A message before it has a place. Views are read during append() only.
+struct MessageDraft {
+  std::string_view topic;
+  int32_t queue_id = 0;
+  int32_t flag = 0;
+  int32_t sys_flag = 0;
+  int64_t born_timestamp_ms = 0;
+  HostAddress born_host;
+  HostAddress store_host;
+  int32_t reconsume_times = 0;
+  int64_t prepared_transaction_offset = 0;
+  std::string_view body;
+  std::string_view properties;  ///< name 0x01 value 0x02 ...
+  bool wait_store_ok = true;    ///< WAIT: false means that the reply does not wait for a sync
+};
+
+/// As PutMessageStatus in Apache RocketMQ.
+enum class PutStatus : uint8_t {
+  kOk,
+  kFlushDiskTimeout,
+  kFlushSlaveTimeout,
+  kSlaveNotAvailable,  // stored
+  kServiceNotAvailable,
+  kMessageIllegal,
+  kPropertiesSizeExceeded,
+  kPageCacheBusy,
+  kCreateFileFailed,
+  kUnknownError,
+};
+
+struct PutResult {
+  PutStatus status = PutStatus::kUnknownError;
+  std::string detail;              ///< for the remark when not stored
+  std::vector<LogOffset> offsets;  ///< one a message
+  QueueOffset queue_offset = -1;   ///< of the first message
+  int64_t store_timestamp_ms = 0;
+  [[nodiscard]] bool stored() const { return status <= PutStatus::kSlaveNotAvailable; }
+};
+using PutCallback = std::function<void(PutResult)>;
+
+/// As GetMessageStatus in Apache RocketMQ.
+enum class GetStatus : uint8_t {
+  kFound,
+  kNoMatchedMessage,
+  kMessageWasRemoving,
+  kOffsetFoundNull,
+  kOffsetOverflowBadly,
+  kOffsetOverflowOne,
+  kOffsetTooSmall,
+  kNoMatchedLogicQueue,
+  kNoMessageInQueue,
+};
+const char* to_string(GetStatus status);  ///< "FOUND", "OFFSET_OVERFLOW_ONE", ...
+
+struct GetLimits {
+  int32_t count_max = 32;
+  int64_t bytes_max = 256 * 1024;  ///< the first message always goes
+};
+/// Whether an entry with this tags code may be delivered; empty function = all.
+using TagsCodeFilter = std::function<bool(int64_t tags_code)>;
+
+struct GetResult {
+  GetStatus status = GetStatus::kNoMatchedLogicQueue;
+  QueueOffset next_begin_offset = 0;
+  QueueOffset min_offset = 0;
+  QueueOffset max_offset = 0;
+  /// Raw records, each pinned in the mapping for as long as it is held.
+  std::vector<SharedBytes> records;
+  int64_t bytes = 0;
+};
+
+enum class TimeBoundary : uint8_t { kLower, kUpper };
+
+/// A queue's new end, told by the dispatcher after the entries are readable.
+struct Arrival {
+  std::string topic;
+  int32_t queue_id = 0;
+  QueueOffset max_offset = 0;  ///< offset of the next message
+  int64_t tags_code = 0;       ///< of the last message
+};
+/// Called on the dispatcher's thread for each batch; must not block.
+using ArrivalListener = std::function<void(const std::vector<Arrival>& arrivals)>;
+
+struct QueueEntry {
+  LogOffset physical_offset = 0;
+  int32_t record_bytes = 0;
+  int64_t tags_code = 0;
+};
+
+struct StoreFigures {
+  LogOffset log_min_offset = 0, log_max_offset = 0, flushed_offset = 0, dispatched_offset = 0;
+  double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;
+  int64_t put_messages_total = 0, put_bytes_total = 0, put_failed_total = 0;
+  int64_t page_cache_lock_ms = 0;
+  int64_t earliest_message_time_ms = -1;
+};
+
+/// The log, its queues and the threads that keep them. Knows nothing of requests or connections.
+/// Thread: any, unless said otherwise.
+class MessageStore {
+ public:
+  /// Opens or creates the directory and recovers what is in it; nothing is served before that.
+  /// Errors: kAlreadyExists (another process holds the directory; the message names it), kUnsupported (a
+  /// layout that cannot be read as it is; the message says which and the remedy), kCorrupt, kIo, kDiskFull.
+  [[nodiscard]] static Result<std::unique_ptr<MessageStore>> open(StoreOptions options, const Logger& logger);
+  virtual ~MessageStore() = default;
+
+  virtual void set_arrival_listener(ArrivalListener listener) = 0;  ///< before start()
+  /// Starts dispatcher, flusher and allocator.
+  [[nodiscard]] virtual Status start() = 0;
+  /// Refuses new appends, dispatches and syncs what is there, writes the checkpoint, removes `abort`.
+  virtual void stop() = 0;
+
+  /// Appends one message. `done` is called exactly once: on the calling thread before append returns when
+  /// nothing is to be waited for, else on the flusher's thread.
+  virtual void append(const MessageDraft& draft, PutCallback done) = 0;
+  /// Appends a client batch as one unit. `draft.body` holds the batch as in SEND_BATCH_MESSAGE (checked
+  /// here; wild lengths give kMessageIllegal); draft.properties are appended to each message's own.
+  virtual void append_batch(const MessageDraft& draft, PutCallback done) = 0;
+
+  [[nodiscard]] virtual GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset,
+                                      const GetLimits& limits, const TagsCodeFilter& filter) = 0;
+
+  /// The next offset to be written as readers see it (0: empty or unknown).
+  [[nodiscard]] virtual QueueOffset max_offset(std::string_view topic, int32_t queue_id) = 0;
+  [[nodiscard]] virtual QueueOffset min_offset(std::string_view topic, int32_t queue_id) = 0;  ///< 0: unknown
+  /// First offset whose store time is >= time_ms (kLower; max offset if none), or last one <= time_ms
+  /// (kUpper), within [min, max].
+  [[nodiscard]] virtual QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
+                                                   TimeBoundary boundary) = 0;
+  /// Store time of the message at a queue offset; nullopt when there is none.
+  [[nodiscard]] virtual std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id,
+                                                             QueueOffset offset) = 0;
+  /// The raw record at a physical offset; nullopt when no record begins there.
+  [[nodiscard]] virtual std::optional<SharedBytes> record_at(LogOffset offset) = 0;
+  [[nodiscard]] virtual std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id,
+                                                              QueueOffset from, int32_t count) = 0;
+  /// Forgets the queues of a topic and deletes their files; the log keeps the records.
+  virtual void delete_topic(std::string_view topic) = 0;
+  [[nodiscard]] virtual StoreFigures figures() = 0;
+  /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.
+  [[nodiscard]] virtual bool writable(std::string* why = nullptr) = 0;
+};
+
+}  // namespace apogee::store
