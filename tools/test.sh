@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# Installs the packages, builds and runs every test.
+#   tools/test.sh               release build, all tests
+#   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests
+#   tools/test.sh --soak        also the long runs (more connections, longer times)
+#   tools/test.sh --fuzz        also an hour of fuzzing, shared by the fuzz targets
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
+sanitize=0 soak=0 fuzz=0
+for argument in "$@"; do
+  case "$argument" in
+    --sanitize) sanitize=1 ;;
+    --soak) soak=1 ;;
+    --fuzz) fuzz=1 ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "test.sh: unknown option $argument" >&2; usage >&2; exit 2 ;;
+  esac
+done
+
+stage_names=() stage_seconds=()
+stage() {  # stage NAME COMMAND...
+  local name=$1 begin=$SECONDS
+  shift
+  echo "== $name"
+  "$@"
+  stage_names+=("$name")
+  stage_seconds+=($((SECONDS - begin)))
+  echo "== $name: $((SECONDS - begin)) s"
+}
+run_ctest() {  # run_ctest PRESET ARGUMENTS...
+  local preset=$1
+  shift
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
+}
+
+[ "$soak" = 0 ] || export APOGEE_SOAK=1
+stage "packages" tools/install-deps.sh
+if [ "$sanitize" = 1 ]; then
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp
+  stage "build asan+ubsan (clang)" tools/build.sh asan
+  stage "tests asan+ubsan" run_ctest asan -LE interop
+  stage "build tsan (clang)" tools/build.sh tsan
+  stage "tests tsan" run_ctest tsan -L 'unit|integration'
+fi
+if [ "$fuzz" = 1 ]; then
+  stage "build fuzzers" tools/build.sh asan
+  stage "fuzzing" env APOGEE_FUZZ_SECONDS=600 ctest --test-dir build/asan --output-on-failure -L fuzz
+fi
+stage "build release (gcc)" tools/build.sh release
+stage "tests release" run_ctest release
+
+echo "== seconds by stage"
+for i in "${!stage_names[@]}"; do printf '%6d  %s\n' "${stage_seconds[$i]}" "${stage_names[$i]}"; done
