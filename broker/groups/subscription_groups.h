@@ -1,0 +1,101 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+#include "broker/groups/client_info.h"
+#include "common/base/logger.h"
+
+namespace apogee::broker {
+
+/// What a consumer group may do; an entry of subscriptionGroup.json.
+struct GroupConfig {
+  std::string name;
+  bool consume_enable = true;
+  bool consume_from_min_enable = true;
+  bool consume_broadcast_enable = true;
+  bool consume_message_orderly = false;
+  int32_t retry_queue_count = 1;  ///< retryQueueNums
+  int32_t retry_times_max = 16;   ///< retryMaxTimes
+  int64_t broker_id = 0;
+  int64_t broker_id_when_slow = 1;   ///< whichBrokerWhenConsumeSlowly
+  bool notify_changes = true;        ///< notifyConsumerIdsChangedEnable
+  int32_t sys_flag = 0;              ///< groupSysFlag
+  int32_t consume_timeout_min = 15;  ///< consumeTimeoutMinute, minutes
+  std::map<std::string, std::string> attributes;
+  /// JSON texts of members that are kept for whoever wrote them: groupRetryPolicy, subscriptionDataSet.
+  std::string retry_policy_json, subscription_data_json;
+};
+
+/// The version of a table as RocketMQ peers compare it.
+struct TableVersion {
+  int64_t state_version = 0, timestamp_ms = 0, counter = 0;
+};
+
+/// Names: prefix CID_RMQ_SYS_ and the built-in groups. They exist always and cannot be removed.
+bool is_system_group(std::string_view group);
+/// Errors: kInvalidArgument: empty, longer than 120 bytes, or a byte outside [%|a-zA-Z0-9_-].
+Status check_group_name(std::string_view group);
+
+/// The table of consumer groups, kept in config/subscriptionGroup.json in RocketMQ's form.
+/// Thread: any. Readers get snapshots. put() and remove() write the file before they return (not for IO loops).
+class SubscriptionGroups {
+ public:
+  struct Options {
+    std::string file;  ///< empty: nothing is read or written
+    bool auto_create = true;
+  };
+  SubscriptionGroups(Options options, const Logger& logger, NowMs now_ms = system_now_ms);
+  ~SubscriptionGroups();
+
+  /// Reads the file, or its .bak where it is missing or bad; adds the built-in groups.
+  /// Errors: kCorrupt when there is a file but neither it nor the .bak can be read; kIo.
+  [[nodiscard]] Status load();
+
+  void set_auto_create(bool on) { auto_create_.store(on, std::memory_order_relaxed); }  ///< autoCreateSubscriptionGroup
+
+  /// nullptr when there is no such group; creates nothing.
+  [[nodiscard]] std::shared_ptr<const GroupConfig> find(std::string_view group) const;
+  /// As find(); where creation is allowed (auto_create, or a system group) an unknown group is made with the
+  /// defaults. That touches no disk: save_if_changed() writes it. nullptr when it is not allowed or the name is bad.
+  [[nodiscard]] std::shared_ptr<const GroupConfig> find_or_create(std::string_view group);
+
+  /// Adds or replaces. Errors: kInvalidArgument naming the field; kIo, kDiskFull (then nothing changed).
+  [[nodiscard]] Status put(GroupConfig config);
+  [[nodiscard]] Status put_all(std::vector<GroupConfig> configs);
+  /// Errors: kNotFound, kPermission (a system group), kIo.
+  [[nodiscard]] Status remove(std::string_view group);
+  /// Writes what find_or_create() made; call every second and at stop.
+  [[nodiscard]] Status save_if_changed();
+
+  [[nodiscard]] std::vector<std::shared_ptr<const GroupConfig>> all() const;  ///< ascending by name
+  [[nodiscard]] TableVersion version() const;
+
+ private:
+  using Table = std::map<std::string, std::shared_ptr<const GroupConfig>, std::less<>>;
+  [[nodiscard]] Status write(const Table& table, const TableVersion& version) const;
+  [[nodiscard]] Status read(const std::string& path);
+  template <typename Edit>
+  [[nodiscard]] Status change(Edit edit);
+  [[nodiscard]] TableVersion next_version() const;
+
+  const std::string file_;
+  const Logger& logger_;
+  const NowMs now_ms_;
+  std::atomic<bool> auto_create_;
+  std::mutex write_mutex_;  ///< one change at a time; taken before mutex_
+  mutable std::shared_mutex mutex_;
+  Table table_;           // guarded by mutex_
+  TableVersion version_;  // guarded by mutex_
+  bool unsaved_ = false;  // guarded by mutex_
+};
+
+}  // namespace apogee::broker
