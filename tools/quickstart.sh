@@ -66,7 +66,7 @@ broker_pid=$!
 for _ in $(seq 1 100); do
   grep -q 'boot success' "$directory/broker.out" 2>/dev/null && break
   kill -0 "$broker_pid" 2>/dev/null || { echo "quickstart: the broker ended" >&2; exit 1; }
-  read -r -t 0.1 _ <> <(:) || true
+  sleep 0.1
 done
 cat "$directory/broker.out"
 
