@@ -14,20 +14,13 @@
 #include <vector>
 
 #include "broker/groups/client_info.h"
+#include "common/remoting/bodies/client_bodies.h"
 
 namespace apogee::broker {
 
-/// Ordinals as on the wire.
-enum class ConsumeType : uint8_t { kActively = 0, kPassively = 1, kPop = 2 };
-enum class MessageModel : uint8_t { kBroadcasting = 0, kClustering = 1 };
-enum class ConsumeFrom : uint8_t {
-  kLastOffset = 0,
-  kLastOffsetAndMinWhenBootFirst = 1,
-  kMinOffset = 2,
-  kMaxOffset = 3,
-  kFirstOffset = 4,
-  kTimestamp = 5,
-};
+using remoting::ConsumeFromWhere;
+using remoting::ConsumeType;
+using remoting::MessageModel;
 
 /// What a group wants of one topic. Immutable once registered.
 struct Subscription {
@@ -49,7 +42,7 @@ struct ConsumerRegistration {
   std::string group;
   ConsumeType consume_type = ConsumeType::kPassively;
   MessageModel message_model = MessageModel::kClustering;
-  ConsumeFrom consume_from = ConsumeFrom::kLastOffset;
+  ConsumeFromWhere consume_from = ConsumeFromWhere::kLastOffset;
   std::vector<Subscription> subscriptions;
 };
 
@@ -58,7 +51,7 @@ struct ConsumerGroup {
   std::string name;
   ConsumeType consume_type = ConsumeType::kPassively;
   MessageModel message_model = MessageModel::kClustering;
-  ConsumeFrom consume_from = ConsumeFrom::kLastOffset;
+  ConsumeFromWhere consume_from = ConsumeFromWhere::kLastOffset;
   std::vector<ClientInfo> members;                                                        ///< one a connection
   std::map<std::string, std::shared_ptr<const Subscription>, std::less<>> subscriptions;  ///< by topic
 

@@ -13,38 +13,15 @@
 #include "apogee/result.h"
 #include "broker/groups/client_info.h"
 #include "common/base/logger.h"
+#include "common/remoting/bodies/group_bodies.h"
 
 namespace apogee::broker {
 
 /// What a consumer group may do; an entry of subscriptionGroup.json.
-struct GroupConfig {
-  std::string name;
-  bool consume_enable = true;
-  bool consume_from_min_enable = true;
-  bool consume_broadcast_enable = true;
-  bool consume_message_orderly = false;
-  int32_t retry_queue_count = 1;  ///< retryQueueNums
-  int32_t retry_times_max = 16;   ///< retryMaxTimes
-  int64_t broker_id = 0;
-  int64_t broker_id_when_slow = 1;   ///< whichBrokerWhenConsumeSlowly
-  bool notify_changes = true;        ///< notifyConsumerIdsChangedEnable
-  int32_t sys_flag = 0;              ///< groupSysFlag
-  int32_t consume_timeout_min = 15;  ///< consumeTimeoutMinute, minutes
-  std::map<std::string, std::string> attributes;
-  /// JSON texts of members that are kept for whoever wrote them: groupRetryPolicy, subscriptionDataSet.
-  std::string retry_policy_json, subscription_data_json;
-};
-
-/// The version of a table as RocketMQ peers compare it.
-struct TableVersion {
-  int64_t state_version = 0, timestamp_ms = 0, counter = 0;
-};
+using GroupConfig = remoting::SubscriptionGroupConfig;
 
 /// Names: prefix CID_RMQ_SYS_ and the built-in groups. They exist always and cannot be removed.
 bool is_system_group(std::string_view group);
-/// Errors: kInvalidArgument: empty, longer than 120 bytes, or a byte outside [%|a-zA-Z0-9_-].
-Status check_group_name(std::string_view group);
-
 /// The table of consumer groups, kept in config/subscriptionGroup.json in RocketMQ's form.
 /// Thread: any. Readers get snapshots. put() and remove() write the file before they return (not for IO loops).
 class SubscriptionGroups {
@@ -77,15 +54,15 @@ class SubscriptionGroups {
   [[nodiscard]] Status save_if_changed();
 
   [[nodiscard]] std::vector<std::shared_ptr<const GroupConfig>> all() const;  ///< ascending by name
-  [[nodiscard]] TableVersion version() const;
+  [[nodiscard]] remoting::DataVersion version() const;
 
  private:
   using Table = std::map<std::string, std::shared_ptr<const GroupConfig>, std::less<>>;
-  [[nodiscard]] Status write(const Table& table, const TableVersion& version) const;
+  [[nodiscard]] Status write(const Table& table, const remoting::DataVersion& version) const;
   [[nodiscard]] Status read(const std::string& path);
   template <typename Edit>
   [[nodiscard]] Status change(Edit edit);
-  [[nodiscard]] TableVersion next_version() const;
+  [[nodiscard]] remoting::DataVersion next_version() const;
 
   const std::string file_;
   const Logger& logger_;
@@ -93,9 +70,9 @@ class SubscriptionGroups {
   std::atomic<bool> auto_create_;
   std::mutex write_mutex_;  ///< one change at a time; taken before mutex_
   mutable std::shared_mutex mutex_;
-  Table table_;           // guarded by mutex_
-  TableVersion version_;  // guarded by mutex_
-  bool unsaved_ = false;  // guarded by mutex_
+  Table table_;                    // guarded by mutex_
+  remoting::DataVersion version_;  // guarded by mutex_
+  bool unsaved_ = false;           // guarded by mutex_
 };
 
 }  // namespace apogee::broker

@@ -4,14 +4,14 @@ namespace apogee::broker {
 
 QueueLocks::QueueLocks(NowMs now_ms, int64_t life_ms) : now_ms_(std::move(now_ms)), life_ms_(life_ms) {}
 
-std::vector<LockQueue> QueueLocks::lock(std::string_view group, std::string_view client_id,
-                                        const std::vector<LockQueue>& queues) {
-  std::vector<LockQueue> granted;
+std::vector<MessageQueue> QueueLocks::lock(std::string_view group, std::string_view client_id,
+                                           const std::vector<MessageQueue>& queues) {
+  std::vector<MessageQueue> granted;
   if (queues.empty()) return granted;
   const int64_t now = now_ms_();
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
-  if (slot == groups_.end()) slot = groups_.emplace(std::string(group), std::map<LockQueue, Lock>{}).first;
+  if (slot == groups_.end()) slot = groups_.emplace(std::string(group), std::map<MessageQueue, Lock>{}).first;
   for (const auto& queue : queues) {
     auto [entry, added] = slot->second.try_emplace(queue);
     Lock& held = entry->second;
@@ -23,7 +23,7 @@ std::vector<LockQueue> QueueLocks::lock(std::string_view group, std::string_view
   return granted;
 }
 
-void QueueLocks::unlock(std::string_view group, std::string_view client_id, const std::vector<LockQueue>& queues) {
+void QueueLocks::unlock(std::string_view group, std::string_view client_id, const std::vector<MessageQueue>& queues) {
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
   if (slot == groups_.end()) return;
@@ -44,7 +44,7 @@ bool QueueLocks::any_locked(std::string_view group) const {
   return false;
 }
 
-std::string QueueLocks::owner(std::string_view group, const LockQueue& queue) const {
+std::string QueueLocks::owner(std::string_view group, const MessageQueue& queue) const {
   const int64_t now = now_ms_();
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);

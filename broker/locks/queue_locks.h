@@ -6,24 +6,12 @@
 #include <mutex>
 #include <string>
 #include <string_view>
-#include <tuple>
 #include <vector>
 
+#include "apogee/message_queue.h"
 #include "broker/groups/client_info.h"
 
 namespace apogee::broker {
-
-/// A queue as lock requests name it.
-struct LockQueue {
-  std::string broker_name, topic;
-  int32_t queue_id = 0;
-  friend bool operator<(const LockQueue& a, const LockQueue& b) {
-    return std::tie(a.topic, a.queue_id, a.broker_name) < std::tie(b.topic, b.queue_id, b.broker_name);
-  }
-  friend bool operator==(const LockQueue& a, const LockQueue& b) {
-    return a.topic == b.topic && a.queue_id == b.queue_id && a.broker_name == b.broker_name;
-  }
-};
 
 /// Which client of a group may consume a queue in order. Kept in memory: after a restart whoever asks first
 /// gets the lock. Thread: any; one lock, for map operations only.
@@ -34,14 +22,14 @@ class QueueLocks {
   void set_life_ms(int64_t life_ms) { life_ms_.store(life_ms, std::memory_order_relaxed); }
 
   /// Locks or renews what is free, expired or already the client's; returns those of `queues`.
-  [[nodiscard]] std::vector<LockQueue> lock(std::string_view group, std::string_view client_id,
-                                            const std::vector<LockQueue>& queues);
+  [[nodiscard]] std::vector<MessageQueue> lock(std::string_view group, std::string_view client_id,
+                                               const std::vector<MessageQueue>& queues);
   /// Frees those that the client owns.
-  void unlock(std::string_view group, std::string_view client_id, const std::vector<LockQueue>& queues);
+  void unlock(std::string_view group, std::string_view client_id, const std::vector<MessageQueue>& queues);
   /// Whether any queue of the group has a lock that has not expired.
   [[nodiscard]] bool any_locked(std::string_view group) const;
   /// The owner of a lock that has not expired; empty when there is none.
-  [[nodiscard]] std::string owner(std::string_view group, const LockQueue& queue) const;
+  [[nodiscard]] std::string owner(std::string_view group, const MessageQueue& queue) const;
   /// Forgets expired locks; call every 10 s.
   size_t expire();
   void remove_group(std::string_view group);
@@ -58,7 +46,7 @@ class QueueLocks {
   NowMs now_ms_;
   std::atomic<int64_t> life_ms_;
   mutable std::mutex mutex_;
-  std::map<std::string, std::map<LockQueue, Lock>, std::less<>> groups_;  // guarded by mutex_
+  std::map<std::string, std::map<MessageQueue, Lock>, std::less<>> groups_;  // guarded by mutex_
 };
 
 }  // namespace apogee::broker

@@ -25,9 +25,9 @@ constexpr size_t kSecondSamples = 601;
 
 // Upper bounds in ms of putMessageDistributeTime's classes; the last class has none.
 constexpr std::array<int64_t, 12> kTimeBounds = {0, 10, 50, 100, 200, 500, 1000, 2000, 3000, 4000, 5000, 10000};
-constexpr std::array<const char*, 13> kTimeNames = {"[<=0ms]",     "[0~10ms]",    "[10~50ms]",   "[50~100ms]", "[100~200ms]",
-                                                    "[200~500ms]", "[500ms~1s]",  "[1~2s]",      "[2~3s]",     "[3~4s]",
-                                                    "[4~5s]",      "[5~10s]",     "[10s~]"};
+constexpr std::array<const char*, 13> kTimeNames = {
+    "[<=0ms]", "[0~10ms]", "[10~50ms]", "[50~100ms]", "[100~200ms]", "[200~500ms]", "[500ms~1s]",
+    "[1~2s]",  "[2~3s]",   "[3~4s]",    "[4~5s]",     "[5~10s]",     "[10s~]"};
 
 struct Sample {
   int64_t time_ms = 0, sum = 0, calls = 0;
@@ -85,8 +85,7 @@ struct TopicSeries {
   }
 };
 struct GroupSeries {
-  explicit GroupSeries(int64_t now_ms)
-      : get_nums(now_ms), get_size(now_ms), get_latency(now_ms), sent_back(now_ms) {}
+  explicit GroupSeries(int64_t now_ms) : get_nums(now_ms), get_size(now_ms), get_latency(now_ms), sent_back(now_ms) {}
   Series get_nums, get_size, get_latency, sent_back;
   template <typename Visit>
   void each(Visit visit) {
@@ -326,8 +325,7 @@ std::optional<BrokerStats::Item> BrokerStats::item(std::string_view name, std::s
   if (name == "BROKER_GET_NUMS" && key == impl_->cluster) return impl_->broker_get.item(now);
   if (name == "TOPIC_PUT_NUMS" || name == "TOPIC_PUT_SIZE" || name == "TOPIC_PUT_LATENCY")
     return one_of(impl_->topics.find(key), pair("TOPIC_PUT_NUMS", &TopicSeries::put_nums),
-                  pair("TOPIC_PUT_SIZE", &TopicSeries::put_size),
-                  pair("TOPIC_PUT_LATENCY", &TopicSeries::put_latency));
+                  pair("TOPIC_PUT_SIZE", &TopicSeries::put_size), pair("TOPIC_PUT_LATENCY", &TopicSeries::put_latency));
   // 4.9 asks for the latency of one queue; it is kept for all queues together.
   if (name == "GROUP_GET_LATENCY" && std::count(key.begin(), key.end(), '@') == 2) key.remove_prefix(key.find('@') + 1);
   return one_of(impl_->groups.find(key), pair("GROUP_GET_NUMS", &GroupSeries::get_nums),
