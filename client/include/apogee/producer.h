@@ -1,0 +1,134 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <future>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "apogee/config.h"
+#include "apogee/message.h"
+#include "apogee/message_queue.h"
+#include "apogee/result.h"
+
+namespace apogee {
+
+struct ProducerConfig : ClientConfig {
+  /// Must be set. Producers of one group do the same work.
+  std::string group;
+
+  /// From the call of a send to its result, all retries and route look-ups included.
+  std::chrono::milliseconds send_timeout{3'000};
+  /// Of one attempt within send_timeout; 0: an attempt may take all the time that is left.
+  std::chrono::milliseconds attempt_timeout{0};
+  /// Further attempts after a failed one, if possible on another broker. A message sent to a queue that
+  /// the caller chose (queue, sharding key, selector) is never sent elsewhere, and so is not retried.
+  int retries = 2;
+  /// Also retry when the broker stored the message but answered with another status than kOk.
+  bool retry_another_broker_when_not_store_ok = false;
+
+  /// Bodies of at least so many bytes are compressed (not in batches); 0 = never.
+  size_t compress_body_bytes_min = 4'096;
+  int compress_level = 5;  ///< of zlib, 1 to 9
+  size_t message_bytes_max = 4 * 1024 * 1024;
+
+  /// Avoid brokers that answered slowly or not at all, for a time that depends on how slow they were.
+  bool latency_fault_avoidance = false;
+
+  /// Queues that the broker gives to a topic that it creates by itself on the first send.
+  int default_topic_queues = 4;
+};
+
+enum class SendStatus : uint8_t {
+  kOk,
+  kFlushDiskTimeout,    ///< stored, not yet on disk
+  kFlushSlaveTimeout,   ///< stored, no replica confirmed in time
+  kSlaveNotAvailable,   ///< stored, there is no replica that could confirm
+};
+const char* to_string(SendStatus status);  ///< "SEND_OK", "FLUSH_DISK_TIMEOUT", ...
+
+struct SendReceipt {
+  SendStatus status = SendStatus::kOk;
+  std::string msg_id;         ///< given by the producer, kept over retries; of a batch joined with commas
+  std::string offset_msg_id;  ///< where the message is stored; of a batch joined with commas
+  MessageQueue queue;
+  int64_t queue_offset = 0;  ///< of a batch the first
+  std::string transaction_id;
+  std::string region_id;
+};
+
+/// Called once per send, on the producer's own thread. It must not block: other results wait for it. It
+/// may call every ..._async, ..._future and send_oneway; a blocking call made in it is refused.
+using SendCallback = std::function<void(Result<SendReceipt>)>;
+
+/// Returns the index of the wanted queue. Called on the sending thread or on the producer's own thread.
+using QueueSelector = std::function<size_t(const std::vector<MessageQueue>& queues, const Message& message)>;
+
+/// Where a message goes and how long it may take. At most one of queue, sharding_key and selector counts,
+/// in this order; without any, queues take turns.
+struct SendOptions {
+  MessageQueue queue;  ///< used when its broker name is not empty
+  /// Messages of one key go to one queue, as long as the number of queues stays the same.
+  std::string sharding_key;
+  QueueSelector selector;
+  std::chrono::milliseconds timeout{0};  ///< 0: ProducerConfig::send_timeout
+
+  static SendOptions to(MessageQueue queue) {
+    SendOptions options;
+    options.queue = std::move(queue);
+    return options;
+  }
+  static SendOptions by_key(std::string key) {
+    SendOptions options;
+    options.sharding_key = std::move(key);
+    return options;
+  }
+  static SendOptions by(QueueSelector selector) {
+    SendOptions options;
+    options.selector = std::move(selector);
+    return options;
+  }
+};
+
+/// Sends messages. Thread: any, after start(); several producers may live in one process. Errors of all
+/// sends: kInvalidArgument, kTooLarge (checked before anything is sent), kNotFound (no route), kTimeout
+/// (the message may have been stored), kNetwork, kBroker with the response code and the broker's remark,
+/// kClosed. Sends of one thread to one queue are stored in the order of the calls once the route is known
+/// (call queues() first), also with send_async.
+class Producer {
+ public:
+  explicit Producer(ProducerConfig config);
+  ~Producer();  ///< shuts down; not from a callback
+  Producer(const Producer&) = delete;
+  Producer& operator=(const Producer&) = delete;
+
+  /// Error: kInvalidArgument for a bad configuration. Does not wait for a NameServer.
+  Status start();
+  /// Results still outstanding become kClosed. Refused (kInvalidArgument) from a callback.
+  Status shutdown();
+
+  [[nodiscard]] Result<SendReceipt> send(const Message& message, const SendOptions& options = {});
+  void send_async(const Message& message, SendCallback done, const SendOptions& options = {});
+  [[nodiscard]] std::future<Result<SendReceipt>> send_future(const Message& message, const SendOptions& options = {});
+  /// Returns when the message was handed to the connection; nobody knows whether it was stored.
+  [[nodiscard]] Status send_oneway(const Message& message, const SendOptions& options = {});
+
+  /// All messages or none; they must have one topic and one wait_store_ok, and go to one queue.
+  [[nodiscard]] Result<SendReceipt> send_batch(const std::vector<Message>& messages, const SendOptions& options = {});
+  void send_batch_async(const std::vector<Message>& messages, SendCallback done, const SendOptions& options = {});
+
+  /// The queues that messages of the topic can be sent to, sorted by broker name and queue id.
+  [[nodiscard]] Result<std::vector<MessageQueue>> queues(const std::string& topic);
+
+  [[nodiscard]] std::string client_id() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace apogee
