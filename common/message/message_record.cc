@@ -51,7 +51,8 @@ std::string to_string(const HostView& host) {
   bool v6 = is_v6(host);
   if (!v6 && host.ip_bytes.size() != 4) return {};
   if (inet_ntop(v6 ? AF_INET6 : AF_INET, host.ip_bytes.data(), text, sizeof text) == nullptr) return {};
-  return fmt::format(v6 ? "[{}]:{}" : "{}:{}", static_cast<const char*>(text), host.port);
+  const char* ip = text;
+  return v6 ? fmt::format("[{}]:{}", ip, host.port) : fmt::format("{}:{}", ip, host.port);
 }
 
 std::string ip_bytes_of(std::string_view ip_text) {
