@@ -1,0 +1,343 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/log.h"
+#include "apogee/message_queue.h"
+#include "apogee/result.h"
+
+namespace apogee::admin {
+
+/// The brokers of one name: a master (id 0) and its slaves.
+struct Broker {
+  std::string cluster;
+  std::string name;
+  std::map<int64_t, std::string> addresses;  ///< broker id to "ip:port"
+};
+
+struct Cluster {
+  std::map<std::string, Broker> brokers;                       ///< by broker name
+  std::map<std::string, std::vector<std::string>> clusters;    ///< cluster to broker names
+};
+
+/// Permission bits of a topic.
+inline constexpr int32_t kPermInherit = 1;
+inline constexpr int32_t kPermWrite = 2;
+inline constexpr int32_t kPermRead = 4;
+
+struct TopicQueues {
+  std::string broker_name;
+  int32_t read_queues = 0;
+  int32_t write_queues = 0;
+  int32_t perm = 0;
+  int32_t sys_flag = 0;
+};
+struct TopicRoute {
+  std::string order_config;  ///< "broker:queues;broker:queues" of an ordered topic
+  std::vector<TopicQueues> queues;
+  std::vector<Broker> brokers;
+};
+
+struct TopicConfig {
+  std::string topic;
+  int32_t read_queues = 8;
+  int32_t write_queues = 8;
+  int32_t perm = kPermRead | kPermWrite;
+  bool order = false;
+  int32_t sys_flag = 0;  ///< 1 unit, 2 has unit subscription
+};
+
+struct GroupConfig {
+  std::string group;
+  bool consume_enable = true;
+  bool consume_from_min_enable = true;
+  bool consume_broadcast_enable = true;
+  int32_t retry_queues = 1;
+  int32_t retry_times_max = 16;
+  int64_t broker_id = 0;
+  int64_t broker_id_when_slow = 1;  ///< of the broker to read from when the group lags far behind
+  bool notify_consumer_ids_changed = true;
+};
+
+struct QueueRange {
+  int64_t min_offset = 0;
+  int64_t max_offset = 0;      ///< of the next message to come
+  int64_t last_update_ms = 0;  ///< ms since 1970; 0 = no message
+};
+struct QueueProgress {
+  int64_t broker_offset = 0;     ///< max offset of the queue
+  int64_t consumer_offset = 0;   ///< of the next message to consume
+  int64_t last_consumed_ms = 0;  ///< store time of the last consumed message, ms since 1970; 0 = none
+};
+struct GroupProgress {
+  std::map<MessageQueue, QueueProgress> queues;
+  double consume_tps = 0;
+};
+
+struct Client {
+  std::string client_id;
+  std::string address;   ///< "ip:port"
+  std::string language;  ///< "JAVA", "CPP", ...
+  int32_t version = 0;   ///< of the protocol; see version_name()
+};
+struct Subscription {
+  std::string topic;
+  std::string expression;
+  std::string expression_type;
+  int64_t version_ms = 0;
+};
+struct GroupClients {
+  std::vector<Client> clients;
+  std::map<std::string, Subscription> subscriptions;  ///< by topic
+  std::string consume_type;
+  std::string message_model;
+  std::string consume_from_where;
+};
+
+/// What one consumer holds of one queue.
+struct HeldQueue {
+  int64_t commit_offset = 0;
+  int64_t cached_min_offset = 0;
+  int64_t cached_max_offset = 0;
+  int32_t cached_messages = 0;
+  int32_t cached_mib = 0;
+  bool locked = false;
+  bool dropped = false;
+  int64_t last_pull_ms = 0;
+  int64_t last_consume_ms = 0;
+  int64_t last_lock_ms = 0;
+};
+struct TopicFigures {
+  double pull_rt_ms = 0;
+  double pull_tps = 0;
+  double consume_rt_ms = 0;
+  double consume_ok_tps = 0;
+  double consume_failed_tps = 0;
+  int64_t consume_failed_messages = 0;
+};
+/// What a running consumer says about itself.
+struct ConsumerState {
+  std::map<std::string, std::string> properties;
+  std::vector<Subscription> subscriptions;
+  std::map<MessageQueue, HeldQueue> queues;
+  std::map<std::string, TopicFigures> topics;
+  std::string stacks;  ///< of its threads, when asked for and known
+};
+
+struct StoredMessage {
+  std::string topic;
+  std::string broker_name;  ///< empty when the message was found by id
+  int32_t queue_id = 0;
+  int64_t queue_offset = 0;
+  int64_t physical_offset = 0;
+  int32_t flag = 0;
+  int32_t sys_flag = 0;
+  int32_t body_crc = 0;
+  int32_t reconsume_times = 0;
+  int32_t stored_bytes = 0;
+  int64_t born_ms = 0;
+  int64_t stored_ms = 0;
+  int64_t prepared_transaction_offset = 0;
+  std::string born_host;  ///< "ip:port", as store_host
+  std::string store_host;
+  std::string message_id;         ///< the producer's unique id, or else the next one
+  std::string offset_message_id;  ///< names the place: store host and physical offset
+  std::map<std::string, std::string> properties;
+  std::string body;  ///< decompressed
+
+  [[nodiscard]] std::string property(const std::string& name) const {
+    auto found = properties.find(name);
+    return found == properties.end() ? std::string() : found->second;
+  }
+  [[nodiscard]] std::string keys() const { return property("KEYS"); }
+  [[nodiscard]] std::string tags() const { return property("TAGS"); }
+};
+
+enum class PullStatus : uint8_t { kFound, kNoNewMessage, kNoMatchedMessage, kOffsetIllegal };
+/// "FOUND", "NO_NEW_MSG", "NO_MATCHED_MSG", "OFFSET_ILLEGAL"
+const char* to_string(PullStatus status);
+
+struct Pulled {
+  PullStatus status = PullStatus::kFound;
+  int64_t next_offset = 0;
+  int64_t min_offset = 0;
+  int64_t max_offset = 0;
+  std::vector<StoredMessage> messages;
+};
+struct PullRequest {
+  MessageQueue queue;
+  int64_t offset = 0;
+  int32_t messages_max = 32;
+  std::string tags = "*";                ///< "*" or "TagA || TagB"
+  std::string group = "TOOLS_CONSUMER";  ///< its offsets are not touched
+};
+
+struct OutgoingMessage {
+  std::string topic;
+  std::string body;
+  std::string keys;  ///< separated by spaces
+  std::string tags;
+  std::map<std::string, std::string> properties;
+  std::string broker_name;               ///< empty = any that takes the topic
+  std::optional<int32_t> queue_id;       ///< with broker_name only
+};
+struct SentMessage {
+  MessageQueue queue;
+  std::string status;  ///< "SEND_OK", "FLUSH_DISK_TIMEOUT", "SLAVE_NOT_AVAILABLE", "FLUSH_SLAVE_TIMEOUT"
+  std::string message_id;
+  std::string offset_message_id;
+  int64_t queue_offset = 0;
+};
+
+/// Answer of a consumer that was told to consume one message.
+struct ConsumedDirectly {
+  std::string result;  ///< "CR_SUCCESS", "CR_LATER", ...
+  std::string remark;
+  bool order = false;
+  int64_t spent_ms = 0;
+};
+
+struct OffsetReset {
+  std::string group;
+  std::string topic;
+  int64_t timestamp_ms = -1;  ///< -1 = behind the last message
+  bool force = true;          ///< also forward; else only back
+};
+
+/// "V4_9_8" for 409; numbers before V4_1_0 become "V3_409"-like texts with the number.
+std::string version_name(int32_t version);
+
+}  // namespace apogee::admin
+
+namespace apogee {
+
+/// Looks at and changes a cluster: what mqadmin does. Every call blocks until the answer is there, at most
+/// Options::timeout_ms for each request that it needs. Thread: any; calls may run at the same time.
+/// Errors of every call: kInvalidArgument; kNetwork and kTimeout naming the address; kNotFound, kPermission,
+/// kBusy, kUnsupported and kBroker for a peer that refuses, with its response code and its remark.
+class AdminClient {
+ public:
+  struct Options {
+    std::string namesrv_address;  ///< "host:port;host:port"; may be empty when no call needs one
+    int64_t timeout_ms = 5'000;
+    LogSink log;
+    LogLevel log_level = LogLevel::kWarn;
+  };
+  using Properties = std::map<std::string, std::string>;
+  /// Told after each broker of a call that changes several.
+  using BrokerDone = std::function<void(const std::string& address, size_t done, size_t total)>;
+
+  explicit AdminClient(Options options);
+  ~AdminClient();
+  AdminClient(const AdminClient&) = delete;
+  AdminClient& operator=(const AdminClient&) = delete;
+
+  // Brokers and clusters.
+  [[nodiscard]] Result<admin::Cluster> cluster();
+  /// Error: kNotFound when there is no such cluster.
+  [[nodiscard]] Result<std::vector<std::string>> master_addresses(const std::string& cluster);
+  /// The master's, or that of the slave with the lowest id.
+  [[nodiscard]] Result<std::string> broker_address(const std::string& broker_name);
+  [[nodiscard]] Result<Properties> broker_runtime_info(const std::string& address);
+  [[nodiscard]] Result<Properties> broker_config(const std::string& address);
+  [[nodiscard]] Status update_broker_config(const std::string& address, const std::string& key,
+                                            const std::string& value);
+
+  // NameServers. What changes one changes all.
+  [[nodiscard]] const std::vector<std::string>& namesrv_addresses() const;
+  [[nodiscard]] Result<Properties> namesrv_config(const std::string& namesrv);
+  [[nodiscard]] Status update_namesrv_config(const std::string& key, const std::string& value);
+  [[nodiscard]] Status put_kv(const std::string& space, const std::string& key, const std::string& value);
+  [[nodiscard]] Status delete_kv(const std::string& space, const std::string& key);
+  [[nodiscard]] Result<std::string> kv(const std::string& space, const std::string& key);
+  [[nodiscard]] Result<Properties> kv_list(const std::string& space);
+  /// Answers with the number of topics that changed.
+  [[nodiscard]] Result<int32_t> wipe_write_perm(const std::string& namesrv, const std::string& broker_name);
+  [[nodiscard]] Result<int32_t> add_write_perm(const std::string& namesrv, const std::string& broker_name);
+
+  // Topics.
+  [[nodiscard]] Result<std::vector<std::string>> topics();
+  [[nodiscard]] Result<std::vector<std::string>> topics_of_cluster(const std::string& cluster);
+  [[nodiscard]] Result<std::vector<std::string>> clusters_of_topic(const std::string& topic);
+  [[nodiscard]] Result<admin::TopicRoute> topic_route(const std::string& topic);
+  /// All readable queues of a topic, in the order in which groups divide them.
+  [[nodiscard]] Result<std::vector<MessageQueue>> queues_of_topic(const std::string& topic);
+  [[nodiscard]] Result<std::map<std::string, admin::TopicConfig>> topic_configs(const std::string& broker_address);
+  [[nodiscard]] Status create_topic(const std::string& broker_address, const admin::TopicConfig& config);
+  /// On every master of the cluster; with `order` the order configuration of the NameServers too.
+  [[nodiscard]] Status create_topic_in_cluster(const std::string& cluster, const admin::TopicConfig& config,
+                                               const BrokerDone& done = nullptr);
+  /// Sets how many queues of an ordered topic each broker has. Brokers not named here stay, unless `replace`.
+  [[nodiscard]] Status update_order_config(const std::string& topic, const std::map<std::string, int32_t>& queues,
+                                           bool replace);
+  [[nodiscard]] Status delete_topic_on_broker(const std::string& broker_address, const std::string& topic);
+  [[nodiscard]] Status delete_topic_on_namesrv(const std::string& topic, const std::string& cluster = "");
+  /// From the cluster's masters and from the NameServers.
+  [[nodiscard]] Status delete_topic(const std::string& cluster, const std::string& topic,
+                                    const BrokerDone& done = nullptr);
+  [[nodiscard]] Result<std::map<MessageQueue, admin::QueueRange>> topic_stats(const std::string& topic);
+  [[nodiscard]] Result<std::vector<std::string>> groups_of_topic(const std::string& topic);
+
+  // Groups and clients.
+  [[nodiscard]] Result<std::map<std::string, admin::GroupConfig>> groups(const std::string& broker_address);
+  [[nodiscard]] Status create_group(const std::string& broker_address, const admin::GroupConfig& config);
+  [[nodiscard]] Status create_group_in_cluster(const std::string& cluster, const admin::GroupConfig& config,
+                                               const BrokerDone& done = nullptr);
+  [[nodiscard]] Status delete_group(const std::string& broker_address, const std::string& group, bool remove_offsets);
+  /// From the cluster's masters; its retry and dead-letter topics go with it.
+  [[nodiscard]] Status delete_group_in_cluster(const std::string& cluster, const std::string& group,
+                                               bool remove_offsets, const BrokerDone& done = nullptr);
+  /// topic: empty = all topics that the group has offsets for.
+  [[nodiscard]] Result<admin::GroupProgress> group_progress(const std::string& group, const std::string& topic = "");
+  /// broker_address: empty = a broker that has the group's retry topic. kNotFound when nobody is connected.
+  [[nodiscard]] Result<admin::GroupClients> group_clients(const std::string& group,
+                                                          const std::string& broker_address = "");
+  [[nodiscard]] Result<std::vector<admin::Client>> producer_clients(const std::string& group,
+                                                                    const std::string& topic);
+  [[nodiscard]] Result<admin::ConsumerState> consumer_state(const std::string& group, const std::string& client_id,
+                                                            bool with_stacks, const std::string& broker_address = "");
+  /// Offsets that the members of a group hold, by client id. client_id: empty = all members.
+  [[nodiscard]] Result<std::map<std::string, std::map<MessageQueue, int64_t>>> consumer_status(
+      const std::string& group, const std::string& topic, const std::string& client_id = "");
+
+  // Offsets.
+  [[nodiscard]] Result<int64_t> min_offset(const MessageQueue& queue);
+  [[nodiscard]] Result<int64_t> max_offset(const MessageQueue& queue);
+  /// Of the first message stored at or after a time (ms since 1970); the max offset when there is none.
+  [[nodiscard]] Result<int64_t> offset_by_time(const MessageQueue& queue, int64_t timestamp_ms);
+  /// ms since 1970; -1 = no message.
+  [[nodiscard]] Result<int64_t> earliest_message_ms(const MessageQueue& queue);
+  /// nullopt when the group never committed one.
+  [[nodiscard]] Result<std::optional<int64_t>> consumer_offset(const std::string& group, const MessageQueue& queue);
+  [[nodiscard]] Status update_consumer_offset(const std::string& group, const MessageQueue& queue, int64_t offset);
+  /// Through the brokers, which tell running consumers; brokers that can only do it while a consumer runs get the
+  /// new offsets written. Answers with the offsets that the group has now.
+  [[nodiscard]] Result<std::map<MessageQueue, int64_t>> reset_offset_by_time(const admin::OffsetReset& reset);
+  [[nodiscard]] Status clone_group_offset(const std::string& from_group, const std::string& to_group,
+                                          const std::string& topic, bool offline);
+
+  // Messages.
+  [[nodiscard]] Result<admin::SentMessage> send(const admin::OutgoingMessage& message);
+  [[nodiscard]] Result<admin::Pulled> pull(const admin::PullRequest& request);
+  /// offset_message_id: as in SentMessage and StoredMessage. kInvalidArgument when it is not such an id; kNotFound
+  /// when it names no broker of the cluster, or no message.
+  [[nodiscard]] Result<admin::StoredMessage> message_by_id(const std::string& offset_message_id);
+  [[nodiscard]] Result<admin::StoredMessage> message_by_offset(const MessageQueue& queue, int64_t offset);
+  /// Lets one running consumer consume a stored message now.
+  [[nodiscard]] Result<admin::ConsumedDirectly> consume_directly(const std::string& group,
+                                                                 const std::string& client_id,
+                                                                 const std::string& offset_message_id);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace apogee
