@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -10,7 +11,9 @@
 #include <vector>
 
 #include "apogee/log.h"
+#include "apogee/message.h"
 #include "apogee/message_queue.h"
+#include "apogee/producer.h"
 #include "apogee/result.h"
 
 namespace apogee::admin {
@@ -23,8 +26,8 @@ struct Broker {
 };
 
 struct Cluster {
-  std::map<std::string, Broker> brokers;                       ///< by broker name
-  std::map<std::string, std::vector<std::string>> clusters;    ///< cluster to broker names
+  std::map<std::string, Broker> brokers;                     ///< by broker name
+  std::map<std::string, std::vector<std::string>> clusters;  ///< cluster to broker names
 };
 
 /// Permission bits of a topic.
@@ -131,35 +134,6 @@ struct ConsumerState {
   std::string stacks;  ///< of its threads, when asked for and known
 };
 
-struct StoredMessage {
-  std::string topic;
-  std::string broker_name;  ///< empty when the message was found by id
-  int32_t queue_id = 0;
-  int64_t queue_offset = 0;
-  int64_t physical_offset = 0;
-  int32_t flag = 0;
-  int32_t sys_flag = 0;
-  int32_t body_crc = 0;
-  int32_t reconsume_times = 0;
-  int32_t stored_bytes = 0;
-  int64_t born_ms = 0;
-  int64_t stored_ms = 0;
-  int64_t prepared_transaction_offset = 0;
-  std::string born_host;  ///< "ip:port", as store_host
-  std::string store_host;
-  std::string message_id;         ///< the producer's unique id, or else the next one
-  std::string offset_message_id;  ///< names the place: store host and physical offset
-  std::map<std::string, std::string> properties;
-  std::string body;  ///< decompressed
-
-  [[nodiscard]] std::string property(const std::string& name) const {
-    auto found = properties.find(name);
-    return found == properties.end() ? std::string() : found->second;
-  }
-  [[nodiscard]] std::string keys() const { return property("KEYS"); }
-  [[nodiscard]] std::string tags() const { return property("TAGS"); }
-};
-
 enum class PullStatus : uint8_t { kFound, kNoNewMessage, kNoMatchedMessage, kOffsetIllegal };
 /// "FOUND", "NO_NEW_MSG", "NO_MATCHED_MSG", "OFFSET_ILLEGAL"
 const char* to_string(PullStatus status);
@@ -169,7 +143,7 @@ struct Pulled {
   int64_t next_offset = 0;
   int64_t min_offset = 0;
   int64_t max_offset = 0;
-  std::vector<StoredMessage> messages;
+  std::vector<ReceivedMessage> messages;
 };
 struct PullRequest {
   MessageQueue queue;
@@ -179,21 +153,10 @@ struct PullRequest {
   std::string group = "TOOLS_CONSUMER";  ///< its offsets are not touched
 };
 
-struct OutgoingMessage {
-  std::string topic;
-  std::string body;
-  std::string keys;  ///< separated by spaces
-  std::string tags;
-  std::map<std::string, std::string> properties;
-  std::string broker_name;               ///< empty = any that takes the topic
-  std::optional<int32_t> queue_id;       ///< with broker_name only
-};
-struct SentMessage {
-  MessageQueue queue;
-  std::string status;  ///< "SEND_OK", "FLUSH_DISK_TIMEOUT", "SLAVE_NOT_AVAILABLE", "FLUSH_SLAVE_TIMEOUT"
-  std::string message_id;
-  std::string offset_message_id;
-  int64_t queue_offset = 0;
+/// Where a message shall go.
+struct SendTarget {
+  std::string broker_name;          ///< empty = any that takes the topic
+  std::optional<int32_t> queue_id;  ///< with broker_name only
 };
 
 /// Answer of a consumer that was told to consume one message.
@@ -218,23 +181,26 @@ std::string version_name(int32_t version);
 
 namespace apogee {
 
+struct AdminConfig {
+  /// "host:port;host:port". May be empty when no call needs a NameServer; the environment is not read.
+  std::string name_servers;
+  std::chrono::milliseconds connect_timeout{3'000};
+  std::chrono::milliseconds request_timeout{5'000};  ///< of each request
+  LogSink log_sink;
+  LogLevel log_level = LogLevel::kWarn;
+};
+
 /// Looks at and changes a cluster: what mqadmin does. Every call blocks until the answer is there, at most
-/// Options::timeout_ms for each request that it needs. Thread: any; calls may run at the same time.
+/// AdminConfig::request_timeout for each request that it needs. Thread: any; calls may run at the same time.
 /// Errors of every call: kInvalidArgument; kNetwork and kTimeout naming the address; kNotFound, kPermission,
 /// kBusy, kUnsupported and kBroker for a peer that refuses, with its response code and its remark.
 class AdminClient {
  public:
-  struct Options {
-    std::string namesrv_address;  ///< "host:port;host:port"; may be empty when no call needs one
-    int64_t timeout_ms = 5'000;
-    LogSink log;
-    LogLevel log_level = LogLevel::kWarn;
-  };
   using Properties = std::map<std::string, std::string>;
   /// Told after each broker of a call that changes several.
   using BrokerDone = std::function<void(const std::string& address, size_t done, size_t total)>;
 
-  explicit AdminClient(Options options);
+  explicit AdminClient(AdminConfig config);
   ~AdminClient();
   AdminClient(const AdminClient&) = delete;
   AdminClient& operator=(const AdminClient&) = delete;
@@ -299,8 +265,7 @@ class AdminClient {
   /// broker_address: empty = a broker that has the group's retry topic. kNotFound when nobody is connected.
   [[nodiscard]] Result<admin::GroupClients> group_clients(const std::string& group,
                                                           const std::string& broker_address = "");
-  [[nodiscard]] Result<std::vector<admin::Client>> producer_clients(const std::string& group,
-                                                                    const std::string& topic);
+  [[nodiscard]] Result<std::vector<admin::Client>> producer_clients(const std::string& group, const std::string& topic);
   [[nodiscard]] Result<admin::ConsumerState> consumer_state(const std::string& group, const std::string& client_id,
                                                             bool with_stacks, const std::string& broker_address = "");
   /// Offsets that the members of a group hold, by client id. client_id: empty = all members.
@@ -324,16 +289,15 @@ class AdminClient {
                                           const std::string& topic, bool offline);
 
   // Messages.
-  [[nodiscard]] Result<admin::SentMessage> send(const admin::OutgoingMessage& message);
+  [[nodiscard]] Result<SendReceipt> send(const Message& message, const admin::SendTarget& target = {});
   [[nodiscard]] Result<admin::Pulled> pull(const admin::PullRequest& request);
-  /// offset_message_id: as in SentMessage and StoredMessage. kInvalidArgument when it is not such an id; kNotFound
+  /// offset_msg_id: as in SendReceipt and ReceivedMessage. kInvalidArgument when it is not such an id; kNotFound
   /// when it names no broker of the cluster, or no message.
-  [[nodiscard]] Result<admin::StoredMessage> message_by_id(const std::string& offset_message_id);
-  [[nodiscard]] Result<admin::StoredMessage> message_by_offset(const MessageQueue& queue, int64_t offset);
+  [[nodiscard]] Result<ReceivedMessage> message_by_id(const std::string& offset_msg_id);
+  [[nodiscard]] Result<ReceivedMessage> message_by_offset(const MessageQueue& queue, int64_t offset);
   /// Lets one running consumer consume a stored message now.
-  [[nodiscard]] Result<admin::ConsumedDirectly> consume_directly(const std::string& group,
-                                                                 const std::string& client_id,
-                                                                 const std::string& offset_message_id);
+  [[nodiscard]] Result<admin::ConsumedDirectly> consume_directly(const std::string& group, const std::string& client_id,
+                                                                 const std::string& offset_msg_id);
 
  private:
   struct Impl;

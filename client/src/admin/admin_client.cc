@@ -43,7 +43,7 @@ std::map<std::string, std::string> parse_order_config(std::string_view text) {
 
 }  // namespace
 
-AdminClient::AdminClient(Options options) : impl_(std::make_unique<Impl>(std::move(options))) {}
+AdminClient::AdminClient(AdminConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
 AdminClient::~AdminClient() = default;
 
 // Brokers and clusters.
@@ -94,8 +94,7 @@ Result<AdminClient::Properties> AdminClient::broker_config(const std::string& ad
   return admin::parse_config_text(answer.body.bytes);
 }
 
-Status AdminClient::update_broker_config(const std::string& address, const std::string& key,
-                                         const std::string& value) {
+Status AdminClient::update_broker_config(const std::string& address, const std::string& key, const std::string& value) {
   APOGEE_TRY_ASSIGN(auto line, admin::config_line(key, value));
   auto request = Command::request(RequestCode::kUpdateBrokerConfig);
   request.body = SharedBytes::from(std::move(line));
@@ -159,8 +158,7 @@ Result<int32_t> AdminClient::add_write_perm(const std::string& namesrv, const st
 // Topics.
 
 Result<std::vector<std::string>> AdminClient::topics() {
-  APOGEE_TRY_ASSIGN(auto answer,
-                    impl_->call_namesrv(Command::request(RequestCode::kGetAllTopicListFromNameserver)));
+  APOGEE_TRY_ASSIGN(auto answer, impl_->call_namesrv(Command::request(RequestCode::kGetAllTopicListFromNameserver)));
   APOGEE_TRY_ASSIGN(auto list, admin::decode_body("the NameServer", answer, remoting::decode_topic_list));
   std::sort(list.topic_list.begin(), list.topic_list.end());
   return std::move(list.topic_list);
@@ -213,8 +211,8 @@ Result<std::vector<MessageQueue>> AdminClient::queues_of_topic(const std::string
 
 Result<std::map<std::string, admin::TopicConfig>> AdminClient::topic_configs(const std::string& broker_address) {
   APOGEE_TRY_ASSIGN(auto answer, impl_->call(broker_address, Command::request(RequestCode::kGetAllTopicConfig)));
-  APOGEE_TRY_ASSIGN(auto table, admin::decode_body(broker_address, answer,
-                                                   remoting::decode_topic_config_serialize_wrapper));
+  APOGEE_TRY_ASSIGN(auto table,
+                    admin::decode_body(broker_address, answer, remoting::decode_topic_config_serialize_wrapper));
   std::map<std::string, admin::TopicConfig> configs;
   for (const auto& [name, config] : table.topic_config_table) {
     configs[name] = {name,        config.read_queue_nums, config.write_queue_nums,

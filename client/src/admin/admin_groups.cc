@@ -124,8 +124,8 @@ Result<admin::GroupProgress> AdminClient::group_progress(const std::string& grou
   if (!brokers && brokers.error().code == Errc::kNotFound && !topic.empty()) brokers = impl_->brokers_of_topic(topic);
   if (!brokers) {
     if (brokers.error().code != Errc::kNotFound) return std::move(brokers).error();
-    return Error{Errc::kNotFound, fmt::format("the group {} has never been seen: there is no topic {}", group,
-                                              retry_topic_of(group)),
+    return Error{Errc::kNotFound,
+                 fmt::format("the group {} has never been seen: there is no topic {}", group, retry_topic_of(group)),
                  brokers.error().response_code};
   }
   admin::GroupProgress all;
@@ -149,8 +149,8 @@ Result<admin::GroupClients> AdminClient::group_clients(const std::string& group,
     auto found = impl_->brokers_of_topic(retry_topic_of(group));
     if (!found) {
       if (found.error().code != Errc::kNotFound) return std::move(found).error();
-      return Error{Errc::kNotFound, fmt::format("the group {} has never been seen: there is no topic {}", group,
-                                                retry_topic_of(group)),
+      return Error{Errc::kNotFound,
+                   fmt::format("the group {} has never been seen: there is no topic {}", group, retry_topic_of(group)),
                    found.error().response_code};
     }
     brokers = std::move(*found);
@@ -225,9 +225,15 @@ Result<admin::ConsumerState> AdminClient::consumer_state(const std::string& grou
     std::sort(state.subscriptions.begin(), state.subscriptions.end(),
               [](const admin::Subscription& a, const admin::Subscription& b) { return a.topic < b.topic; });
     for (const auto& [queue, info] : body.mq_table) {
-      state.queues[queue] = {info.commit_offset,         info.cached_msg_min_offset, info.cached_msg_max_offset,
-                             info.cached_msg_count,      info.cached_msg_size_in_mib, info.locked,
-                             info.dropped,               info.last_pull_timestamp,   info.last_consume_timestamp,
+      state.queues[queue] = {info.commit_offset,
+                             info.cached_msg_min_offset,
+                             info.cached_msg_max_offset,
+                             info.cached_msg_count,
+                             info.cached_msg_size_in_mib,
+                             info.locked,
+                             info.dropped,
+                             info.last_pull_timestamp,
+                             info.last_consume_timestamp,
                              info.last_lock_timestamp};
     }
     for (const auto& [topic, figures] : body.status_table) {
@@ -273,8 +279,7 @@ Result<int64_t> AdminClient::offset_by_time(const MessageQueue& queue, int64_t t
 }
 
 Result<int64_t> AdminClient::earliest_message_ms(const MessageQueue& queue) {
-  APOGEE_TRY_ASSIGN(auto answer,
-                    impl_->call_broker_of(queue, Command::request(RequestCode::kGetEarliestMsgStoretime)));
+  APOGEE_TRY_ASSIGN(auto answer, impl_->call_broker_of(queue, Command::request(RequestCode::kGetEarliestMsgStoretime)));
   return answer.ext.get_int<int64_t>("timestamp").value_or(-1);
 }
 

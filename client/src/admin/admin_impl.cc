@@ -45,6 +45,12 @@ std::vector<std::string> split_addresses(std::string_view text) {
   return addresses;
 }
 
+remoting::RpcClient::Options rpc_options(const AdminConfig& config) {
+  remoting::RpcClient::Options options;
+  options.connect_timeout_ms = config.connect_timeout.count();
+  return options;
+}
+
 Errc kind_of(int32_t code) {
   namespace rc = remoting::response_code;
   switch (code) {
@@ -62,13 +68,13 @@ Errc kind_of(int32_t code) {
 
 }  // namespace
 
-AdminClient::Impl::Impl(Options given)
-    : options(std::move(given)),
-      logger(options.log, options.log_level),
-      namesrvs(split_addresses(options.namesrv_address)),
+AdminClient::Impl::Impl(AdminConfig given)
+    : config(std::move(given)),
+      logger(config.log_sink, config.log_level),
+      namesrvs(split_addresses(config.name_servers)),
       ids(own_ip_bytes(), getpid(), static_cast<int32_t>(std::random_device()())),
       thread("admin"),
-      rpc(thread.loop(), {}, logger) {}
+      rpc(thread.loop(), rpc_options(config), logger) {}
 
 AdminClient::Impl::~Impl() { rpc.shutdown(); }
 
@@ -84,7 +90,7 @@ Error AdminClient::Impl::refusal(const std::string& address, const Command& answ
 
 Result<Command> AdminClient::Impl::call_any(const std::string& address, Command request) {
   auto code = request.request_code();
-  auto answer = rpc.call_and_wait(address, std::move(request), options.timeout_ms);
+  auto answer = rpc.call_and_wait(address, std::move(request), config.request_timeout.count());
   if (answer) return answer;
   if (answer.error().code == Errc::kNetwork) {
     std::lock_guard lock(mutex);

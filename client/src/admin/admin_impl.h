@@ -19,7 +19,7 @@ namespace apogee {
 
 /// Moves requests; what is asked and what the answers mean stands in the other files of this folder.
 struct AdminClient::Impl {
-  explicit Impl(Options given);
+  explicit Impl(AdminConfig given);
   ~Impl();
 
   /// Asks one server and turns every code but 0 into an Error that says who answered what.
@@ -40,7 +40,7 @@ struct AdminClient::Impl {
   [[nodiscard]] Result<std::vector<std::pair<std::string, std::string>>> brokers_of_topic(const std::string& topic);
   [[nodiscard]] Result<std::string> address_of(const std::string& broker_name);
 
-  Options options;
+  AdminConfig config;
   Logger logger;
   std::vector<std::string> namesrvs;
   message::UniqueIdGenerator ids;
@@ -67,9 +67,6 @@ auto decode_body(const std::string& from, const remoting::Command& answer, Decod
 
 /// The address to talk to for a broker name: its master, or the slave with the lowest id; "" when it has none.
 std::string main_address(const remoting::BrokerData& broker);
-
-/// One record as a message; the body is decompressed. Errors: kCorrupt, kTooLarge.
-Result<StoredMessage> to_message(std::string_view record, const std::string& broker_name);
 
 /// "name=value" lines as brokers and NameServers answer them, with the escapes of Java properties.
 std::map<std::string, std::string> parse_config_text(std::string_view text);
