@@ -10,7 +10,11 @@ namespace {
 uint32_t take_code_point(std::string_view& text) {
   auto byte = [&](size_t i) { return static_cast<uint32_t>(static_cast<unsigned char>(text[i])); };
   uint32_t first = byte(0);
-  size_t more = first < 0x80 ? 0 : first >= 0xC2 && first < 0xE0 ? 1 : (first & 0xF0) == 0xE0 ? 2 : first >= 0xF0 && first < 0xF5 ? 3 : 9;
+  size_t more = first < 0x80                    ? 0
+                : first >= 0xC2 && first < 0xE0 ? 1
+                : (first & 0xF0) == 0xE0        ? 2
+                : first >= 0xF0 && first < 0xF5 ? 3
+                                                : 9;
   uint32_t code = more == 1 ? first & 0x1F : more == 2 ? first & 0x0F : more == 3 ? first & 0x07 : first;
   if (more >= text.size()) more = 9;
   for (size_t i = 1; more != 9 && i <= more; ++i) {

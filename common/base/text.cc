@@ -18,9 +18,9 @@ Status check_name(const char* what, std::string_view name, size_t bytes_max) {
                  fmt::format("The specified {} is longer than {} bytes: {:.200}", what, bytes_max, name)};
   for (char c : name) {
     if (is_name_char(c)) continue;
-    return Error{Errc::kInvalidArgument,
-                 fmt::format("The specified {} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$: {}", what,
-                             name)};
+    return Error{
+        Errc::kInvalidArgument,
+        fmt::format("The specified {} contains illegal characters, allowing only ^[%|a-zA-Z0-9_-]+$: {}", what, name)};
   }
   return {};
 }

@@ -23,7 +23,8 @@ Error too_large(size_t bytes_max) {
 
 /// Makes room for the next piece, one byte more than is allowed at the most.
 char* grow(std::string& out, size_t used, size_t bytes_max) {
-  if (out.size() - used < kChunkBytes) out.resize(std::min(std::max(out.size() * 2, used + kChunkBytes), bytes_max + 1));
+  if (out.size() - used < kChunkBytes)
+    out.resize(std::min(std::max(out.size() * 2, used + kChunkBytes), bytes_max + 1));
   return out.data() + used;
 }
 
@@ -122,48 +123,35 @@ Result<std::string> decompress_zstd(std::string_view bytes, size_t bytes_max) {
 
 int32_t sys_flag_of(Compression type) {
   switch (type) {
-    case Compression::kLz4:
-      return sys_flag::kCompressed | sys_flag::kCompressionLz4;
-    case Compression::kZstd:
-      return sys_flag::kCompressed | sys_flag::kCompressionZstd;
-    default:
-      return sys_flag::kCompressed | sys_flag::kCompressionZlib;
+    case Compression::kLz4: return sys_flag::kCompressed | sys_flag::kCompressionLz4;
+    case Compression::kZstd: return sys_flag::kCompressed | sys_flag::kCompressionZstd;
+    default: return sys_flag::kCompressed | sys_flag::kCompressionZlib;
   }
 }
 
 Result<Compression> compression_of(int32_t sys_flag) {
   switch (sys_flag & sys_flag::kCompressionMask) {
     case 0:
-    case sys_flag::kCompressionZlib:
-      return Compression::kZlib;
-    case sys_flag::kCompressionLz4:
-      return Compression::kLz4;
-    case sys_flag::kCompressionZstd:
-      return Compression::kZstd;
-    default:
-      return Error{Errc::kInvalidArgument, fmt::format("system flag {:#x}: unknown compression", sys_flag)};
+    case sys_flag::kCompressionZlib: return Compression::kZlib;
+    case sys_flag::kCompressionLz4: return Compression::kLz4;
+    case sys_flag::kCompressionZstd: return Compression::kZstd;
+    default: return Error{Errc::kInvalidArgument, fmt::format("system flag {:#x}: unknown compression", sys_flag)};
   }
 }
 
 Result<std::string> compress(Compression type, std::string_view bytes, int level) {
   switch (type) {
-    case Compression::kLz4:
-      return compress_lz4(bytes, level);
-    case Compression::kZstd:
-      return compress_zstd(bytes, level);
-    default:
-      return compress_zlib(bytes, level);
+    case Compression::kLz4: return compress_lz4(bytes, level);
+    case Compression::kZstd: return compress_zstd(bytes, level);
+    default: return compress_zlib(bytes, level);
   }
 }
 
 Result<std::string> decompress(Compression type, std::string_view bytes, size_t bytes_max) {
   switch (type) {
-    case Compression::kLz4:
-      return decompress_lz4(bytes, bytes_max);
-    case Compression::kZstd:
-      return decompress_zstd(bytes, bytes_max);
-    default:
-      return decompress_zlib(bytes, bytes_max);
+    case Compression::kLz4: return decompress_lz4(bytes, bytes_max);
+    case Compression::kZstd: return decompress_zstd(bytes, bytes_max);
+    default: return decompress_zlib(bytes, bytes_max);
   }
 }
 

@@ -99,8 +99,8 @@ void set_property(std::string& properties, std::string_view name, std::string_vi
 
 Status check_properties(std::string_view properties) {
   if (properties.size() > kPropertiesBytesMax)
-    return Error{Errc::kTooLarge, fmt::format("properties of {} bytes, more than {}", properties.size(),
-                                              kPropertiesBytesMax)};
+    return Error{Errc::kTooLarge,
+                 fmt::format("properties of {} bytes, more than {}", properties.size(), kPropertiesBytesMax)};
   size_t begin = 0;
   while (begin < properties.size()) {
     size_t end = properties.find(kPropertySeparator, begin);

@@ -9,8 +9,8 @@
 namespace apogee::remoting {
 
 namespace {
-constexpr const char* kLanguages[] = {"JAVA", "CPP", "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY",
-                                      "OTHER", "HTTP", "GO", "PHP", "OMS", "RUST", "NODE_JS"};
+constexpr const char* kLanguages[] = {"JAVA",  "CPP",  "DOTNET", "PYTHON", "DELPHI", "ERLANG", "RUBY",
+                                      "OTHER", "HTTP", "GO",     "PHP",    "OMS",    "RUST",   "NODE_JS"};
 }  // namespace
 
 const char* to_string(LanguageCode language) {

@@ -67,8 +67,7 @@ class JsonHeaderReader {
     size_t from = 0;
     std::string_view bare;
     switch (scanner_.peek()) {
-      case JsonScanner::Kind::kText:
-        return scanner_.read_text(to) ? Found::kText : Found::kBroken;
+      case JsonScanner::Kind::kText: return scanner_.read_text(to) ? Found::kText : Found::kBroken;
       case JsonScanner::Kind::kNumber:
         if (!scanner_.read_number(bare)) return Found::kBroken;
         to = bare;
@@ -77,8 +76,7 @@ class JsonHeaderReader {
       case JsonScanner::Kind::kFalse:
         to = scanner_.peek() == JsonScanner::Kind::kTrue ? "true" : "false";
         return scanner_.take_word() ? Found::kText : Found::kBroken;
-      case JsonScanner::Kind::kNull:
-        return scanner_.take_word() ? Found::kNothing : Found::kBroken;
+      case JsonScanner::Kind::kNull: return scanner_.take_word() ? Found::kNothing : Found::kBroken;
       default:
         from = scanner_.position();
         if (!scanner_.skip_value(kSkipDepthMax)) return Found::kBroken;
@@ -194,7 +192,6 @@ Status read_binary_header(std::string_view header, Command& to) {
     if (!ext.ok() || value_bytes < 0 || static_cast<size_t>(value_bytes) > ext.remaining())
       return corrupt("header: length of an extField");
     auto value = ext.take(static_cast<size_t>(value_bytes));
-    if (value.empty()) continue;  // null
     if (to.ext.size() >= kExtFieldsMax) return corrupt("header: too many extFields");
     to.ext.set(name, value);
   }

@@ -15,9 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-std::string compact_text(const json& value) {
-  return value.dump(-1, ' ', false, json::error_handler_t::replace);
-}
+std::string compact_text(const json& value) { return value.dump(-1, ' ', false, json::error_handler_t::replace); }
 
 json number_from(std::string_view text) {
   const char* end = text.data() + text.size();
@@ -52,21 +50,12 @@ class TreeReader {
         to = number_from(text);
         return true;
       }
-      case JsonScanner::Kind::kTrue:
-        to = true;
-        return scanner_.take_word();
-      case JsonScanner::Kind::kFalse:
-        to = false;
-        return scanner_.take_word();
-      case JsonScanner::Kind::kNull:
-        to = nullptr;
-        return scanner_.take_word();
-      case JsonScanner::Kind::kObject:
-        return read_object(to);
-      case JsonScanner::Kind::kArray:
-        return read_array(to);
-      default:
-        return false;
+      case JsonScanner::Kind::kTrue: to = true; return scanner_.take_word();
+      case JsonScanner::Kind::kFalse: to = false; return scanner_.take_word();
+      case JsonScanner::Kind::kNull: to = nullptr; return scanner_.take_word();
+      case JsonScanner::Kind::kObject: return read_object(to);
+      case JsonScanner::Kind::kArray: return read_array(to);
+      default: return false;
     }
   }
 

@@ -2,10 +2,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
-
-#include <nlohmann/json_fwd.hpp>
 
 #include "apogee/message_queue.h"
 #include "apogee/result.h"
@@ -18,9 +17,9 @@ struct JsonLimits {
 };
 
 /// Reads JSON and everything else that Java's fastjson reads and writes: bare and single-quoted member names,
-/// bare integer keys, whole objects as keys (they become their compact JSON text), additional commas, NaN (null), trailing
-/// white space. Of members of one name the last one counts. Errors: kInvalidArgument with the byte where it stops
-/// to make sense; kTooLarge. Nothing is thrown.
+/// bare integer keys, whole objects as keys (they become their compact JSON text), additional commas, NaN (null),
+/// trailing white space. Of members of one name the last one counts. Errors: kInvalidArgument with the byte where it
+/// stops to make sense; kTooLarge. Nothing is thrown.
 [[nodiscard]] Result<nlohmann::json> read_json(std::string_view text, const JsonLimits& limits = {});
 
 // Access that is as tolerant: a missing member, null or a value that cannot be meant yields the fallback.

@@ -28,23 +28,16 @@ JsonScanner::Kind JsonScanner::peek() {
   skip_space();
   if (position_ >= text_.size()) return Kind::kEnd;
   switch (char c = text_[position_]) {
-    case '{':
-      return Kind::kObject;
-    case '[':
-      return Kind::kArray;
+    case '{': return Kind::kObject;
+    case '[': return Kind::kArray;
     case '"':
-    case '\'':
-      return Kind::kText;
-    case 't':
-      return Kind::kTrue;
-    case 'f':
-      return Kind::kFalse;
+    case '\'': return Kind::kText;
+    case 't': return Kind::kTrue;
+    case 'f': return Kind::kFalse;
     case 'n':
     case 'N':
-    case 'u':
-      return Kind::kNull;
-    default:
-      return c == '-' || c == '+' || is_digit(c) ? Kind::kNumber : Kind::kBad;
+    case 'u': return Kind::kNull;
+    default: return c == '-' || c == '+' || is_digit(c) ? Kind::kNumber : Kind::kBad;
   }
 }
 
@@ -70,30 +63,16 @@ bool JsonScanner::read_escape(std::string& to) {
   char c = text_[position_++];
   uint32_t value = 0;
   switch (c) {
-    case 'b':
-      to += '\b';
-      return true;
-    case 'f':
-      to += '\f';
-      return true;
-    case 'n':
-      to += '\n';
-      return true;
-    case 'r':
-      to += '\r';
-      return true;
-    case 't':
-      to += '\t';
-      return true;
-    case 'v':
-      to += '\v';
-      return true;
+    case 'b': to += '\b'; return true;
+    case 'f': to += '\f'; return true;
+    case 'n': to += '\n'; return true;
+    case 'r': to += '\r'; return true;
+    case 't': to += '\t'; return true;
+    case 'v': to += '\v'; return true;
     case '"':
     case '\'':
     case '\\':
-    case '/':
-      to += c;
-      return true;
+    case '/': to += c; return true;
     case 'x':
       if (!read_hex(2, value)) return false;
       append_utf8(to, value);
@@ -114,8 +93,7 @@ bool JsonScanner::read_escape(std::string& to) {
       append_utf8(to, value);
       return true;
     }
-    default:
-      return false;
+    default: return false;
   }
 }
 
@@ -155,7 +133,8 @@ bool JsonScanner::read_number(std::string_view& to) {
   }
   to = slice(from);
   // Java's type suffixes, which fastjson writes when it is asked to.
-  if (position_ < text_.size() && std::string_view("LSBFD").find(text_[position_]) != std::string_view::npos) ++position_;
+  if (position_ < text_.size() && std::string_view("LSBFD").find(text_[position_]) != std::string_view::npos)
+    ++position_;
   if (position_ < text_.size() && !ends_name(text_[position_])) return failed_ = true, false;
   return true;
 }
@@ -187,14 +166,11 @@ bool JsonScanner::skip_value(int depth_left) {
   std::string text;
   std::string_view bare;
   switch (peek()) {
-    case Kind::kText:
-      return read_text(text);
-    case Kind::kNumber:
-      return read_number(bare);
+    case Kind::kText: return read_text(text);
+    case Kind::kNumber: return read_number(bare);
     case Kind::kTrue:
     case Kind::kFalse:
-    case Kind::kNull:
-      return take_word();
+    case Kind::kNull: return take_word();
     case Kind::kObject:
       if (depth_left <= 0) break;
       take('{');
@@ -212,8 +188,7 @@ bool JsonScanner::skip_value(int depth_left) {
         if (!skip_value(depth_left - 1)) return failed_ = true, false;
       }
       return !failed_;
-    default:
-      break;
+    default: break;
   }
   return failed_ = true, false;
 }
@@ -250,24 +225,12 @@ void append_json_string(std::string& to, std::string_view value) {
     to += '\\';
     switch (c) {
       case '"':
-      case '\\':
-        to += static_cast<char>(c);
-        break;
-      case '\b':
-        to += 'b';
-        break;
-      case '\t':
-        to += 't';
-        break;
-      case '\n':
-        to += 'n';
-        break;
-      case '\f':
-        to += 'f';
-        break;
-      case '\r':
-        to += 'r';
-        break;
+      case '\\': to += static_cast<char>(c); break;
+      case '\b': to += 'b'; break;
+      case '\t': to += 't'; break;
+      case '\n': to += 'n'; break;
+      case '\f': to += 'f'; break;
+      case '\r': to += 'r'; break;
       default:
         to += "u00";
         to += kDigits[c >> 4];

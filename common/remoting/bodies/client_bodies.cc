@@ -15,8 +15,8 @@ namespace {
 constexpr const char* kConsumeTypes[] = {"CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"};
 constexpr const char* kMessageModels[] = {"BROADCASTING", "CLUSTERING"};
 constexpr const char* kConsumeFromWheres[] = {
-    "CONSUME_FROM_LAST_OFFSET", "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST",
-    "CONSUME_FROM_MIN_OFFSET",  "CONSUME_FROM_MAX_OFFSET",
+    "CONSUME_FROM_LAST_OFFSET",  "CONSUME_FROM_LAST_OFFSET_AND_FROM_MIN_WHEN_BOOT_FIRST",
+    "CONSUME_FROM_MIN_OFFSET",   "CONSUME_FROM_MAX_OFFSET",
     "CONSUME_FROM_FIRST_OFFSET", "CONSUME_FROM_TIMESTAMP"};
 constexpr const char* kDirectlyResults[] = {"CR_SUCCESS", "CR_LATER",           "CR_ROLLBACK",
                                             "CR_COMMIT",  "CR_THROW_EXCEPTION", "CR_RETURN_NULL"};
@@ -159,7 +159,9 @@ static void read_body(const BodyReader& in, LockBatchRequest& to) {
   in.read("onlyThisBroker", to.only_this_broker);
   read_queues(in, "mqSet", to.mq_set);
 }
-static void read_body(const BodyReader& in, LockBatchResponse& to) { read_queues(in, "lockOKMQSet", to.lock_ok_mq_set); }
+static void read_body(const BodyReader& in, LockBatchResponse& to) {
+  read_queues(in, "lockOKMQSet", to.lock_ok_mq_set);
+}
 static void read_body(const BodyReader& in, ResetOffsetBody& to) {
   const auto* table = in.member("offsetTable");
   if (table == nullptr) return;

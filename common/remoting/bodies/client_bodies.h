@@ -21,21 +21,21 @@ enum class ConsumeFromWhere : uint8_t {
   kFirstOffset = 4,
   kTimestamp = 5,
 };
-const char* to_string(ConsumeType type);         ///< "CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"
-const char* to_string(MessageModel model);       ///< "BROADCASTING", "CLUSTERING"
-const char* to_string(ConsumeFromWhere where);   ///< "CONSUME_FROM_LAST_OFFSET", ...
+const char* to_string(ConsumeType type);        ///< "CONSUME_ACTIVELY", "CONSUME_PASSIVELY", "CONSUME_POP"
+const char* to_string(MessageModel model);      ///< "BROADCASTING", "CLUSTERING"
+const char* to_string(ConsumeFromWhere where);  ///< "CONSUME_FROM_LAST_OFFSET", ...
 
 struct SubscriptionData {
   std::string topic;
-  std::string sub_string = "*";            ///< "*", "TagA || TagB", or an SQL92 expression
-  std::vector<std::string> tags_set;       ///< empty = all
-  std::vector<int32_t> code_set;           ///< Java hash codes of the tags
-  int64_t sub_version = 0;                 ///< ms since 1970 of the subscription
-  std::string expression_type = "TAG";     ///< "TAG" or "SQL92"
+  std::string sub_string = "*";         ///< "*", "TagA || TagB", or an SQL92 expression
+  std::vector<std::string> tags_set;    ///< empty = all
+  std::vector<int32_t> code_set;        ///< Java hash codes of the tags
+  int64_t sub_version = 0;              ///< ms since 1970 of the subscription
+  std::string expression_type = "TAG";  ///< "TAG" or "SQL92"
   bool class_filter_mode = false;
   friend bool operator==(const SubscriptionData& a, const SubscriptionData& b) {
-    return a.topic == b.topic && a.sub_string == b.sub_string && a.tags_set == b.tags_set &&
-           a.code_set == b.code_set && a.sub_version == b.sub_version && a.expression_type == b.expression_type &&
+    return a.topic == b.topic && a.sub_string == b.sub_string && a.tags_set == b.tags_set && a.code_set == b.code_set &&
+           a.sub_version == b.sub_version && a.expression_type == b.expression_type &&
            a.class_filter_mode == b.class_filter_mode;
   }
 };

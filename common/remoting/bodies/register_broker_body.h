@@ -28,6 +28,6 @@ std::string encode_compressed(const RegisterBrokerBody& body, int32_t header_ver
 /// Errors: kCorrupt for bytes that do not inflate or do not hold what they announce; kTooLarge beyond
 /// kRegisterBrokerBodyBytesMax.
 [[nodiscard]] Result<RegisterBrokerBody> decode_compressed_register_broker_body(std::string_view bytes,
-                                                                               int32_t header_version);
+                                                                                int32_t header_version);
 
 }  // namespace apogee::remoting

@@ -50,7 +50,7 @@ std::string encode_for_old_clients(const TopicRouteData& body);
 
 /// Integer keys are bare for everyone.
 struct ClusterInfo {
-  std::map<std::string, BrokerData> broker_addr_table;                ///< by broker name
+  std::map<std::string, BrokerData> broker_addr_table;                 ///< by broker name
   std::map<std::string, std::vector<std::string>> cluster_addr_table;  ///< cluster to broker names
 };
 std::string encode(const ClusterInfo& body);

@@ -47,9 +47,8 @@ struct TopicConfig {
   std::map<std::string, std::string> attributes;  ///< of 5.x; written only when not empty
   friend bool operator==(const TopicConfig& a, const TopicConfig& b) {
     return a.topic_name == b.topic_name && a.read_queue_nums == b.read_queue_nums &&
-           a.write_queue_nums == b.write_queue_nums && a.perm == b.perm &&
-           a.topic_filter_type == b.topic_filter_type && a.topic_sys_flag == b.topic_sys_flag && a.order == b.order &&
-           a.attributes == b.attributes;
+           a.write_queue_nums == b.write_queue_nums && a.perm == b.perm && a.topic_filter_type == b.topic_filter_type &&
+           a.topic_sys_flag == b.topic_sys_flag && a.order == b.order && a.attributes == b.attributes;
   }
   friend bool operator!=(const TopicConfig& a, const TopicConfig& b) { return !(a == b); }
 };
