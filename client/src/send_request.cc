@@ -1,0 +1,198 @@
+#include "client/src/send_request.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "client/src/client_instance.h"
+#include "common/base/hash.h"
+#include "common/base/text.h"
+#include "common/message/batch.h"
+#include "common/message/compression.h"
+#include "common/message/properties.h"
+#include "common/message/property_names.h"
+
+namespace apogee {
+
+using remoting::Command;
+namespace property = message::property;
+namespace response_code = remoting::response_code;
+
+namespace {
+
+constexpr std::string_view kReserved[] = {
+    "KEYS", "TAGS", "WAIT", "DELAY", "RETRY_TOPIC", "REAL_TOPIC", "REAL_QID", "TRAN_MSG", "PGROUP", "MIN_OFFSET",
+    "MAX_OFFSET", "BUYER_ID", "ORIGIN_MESSAGE_ID", "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "RECONSUME_TIME",
+    "MSG_REGION", "TRACE_ON", "UNIQ_KEY", "EXTEND_UNIQ_INFO", "MAX_RECONSUME_TIMES", "CONSUME_START_TIME", "POP_CK",
+    "POP_CK_OFFSET", "1ST_POP_TIME", "TRAN_PREPARED_QUEUE_OFFSET", "DUP_INFO", "CHECK_IMMUNITY_TIME_IN_SECONDS",
+    "INSTANCE_ID", "CORRELATION_ID", "REPLY_TO_CLIENT", "TTL", "ARRIVE_TIME", "PUSH_REPLY_TIME", "CLUSTER",
+    "MSG_TYPE", "INNER_NUM", "INNER_BASE", "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "__transactionId__",
+    "TRANSACTION_CHECK_TIMES", "__SHARDINGKEY", "TIMER_DELAY_LEVEL", "TIMER_DELAY_SEC", "TIMER_DELAY_MS",
+    "TIMER_DELIVER_MS", "TIMER_OUT_MS", "TIMER_ENQUEUE_MS", "TIMER_DEQUEUE_MS", "TIMER_ROLL_TIMES",
+    "TIMER_DEL_UNIQKEY", "DLQ_ORIGIN_TOPIC", "DLQ_ORIGIN_MESSAGE_ID", "__CRC32#", "__BORNHOST", "BORN_TIMESTAMP",
+    "PROPERTY_FORWARD_QUEUE_ID", "REDIRECT"};
+
+Status check_message(const ProducerConfig& config, const Message& message) {
+  APOGEE_TRY(check_topic_name(message.topic()));
+  if (message.body().empty()) return Error{Errc::kInvalidArgument, "body: is empty"};
+  if (message.body().size() > config.message_bytes_max) {
+    return Error{Errc::kTooLarge, "body: " + std::to_string(message.body().size()) + " bytes, at most " +
+                                      std::to_string(config.message_bytes_max) + " are allowed"};
+  }
+  for (const auto& [name, value] : message.properties()) {
+    APOGEE_TRY(message::check_property(name, value));
+    if (is_reserved_property(name)) {
+      return Error{Errc::kInvalidArgument, "property " + name + ": the name is reserved"};
+    }
+  }
+  if (!message.tags().empty()) APOGEE_TRY(message::check_property(property::kTags, message.tags()));
+  if (!message.keys().empty()) APOGEE_TRY(message::check_property(property::kKeys, message.keys()));
+  return {};
+}
+
+Result<std::string> properties_of(const Message& message, const std::string& unique_id,
+                                  const std::string& sharding_key) {
+  std::string text;
+  for (const auto& [name, value] : message.properties()) message::append_property(text, name, value);
+  message::append_property(text, property::kKeys, message.keys());
+  message::append_property(text, property::kUniqueKey, unique_id);
+  message::append_property(text, property::kTags, message.tags());
+  if (!sharding_key.empty()) {
+    APOGEE_TRY(message::check_property(property::kShardingKey, sharding_key));
+    message::append_property(text, property::kShardingKey, sharding_key);
+  }
+  if (!message.wait_store_ok()) message::append_property(text, property::kWait, "false");
+  if (text.size() > message::kPropertiesBytesMax) {
+    return Error{Errc::kTooLarge, "properties: " + std::to_string(text.size()) + " bytes, at most " +
+                                      std::to_string(message::kPropertiesBytesMax) + " are allowed"};
+  }
+  return text;
+}
+
+}  // namespace
+
+bool is_reserved_property(std::string_view name) {
+  return std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved);
+}
+
+Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueIdGenerator& ids,
+                                  const Message& message, const std::string& sharding_key) {
+  APOGEE_TRY(check_message(config, message));
+  PreparedSend send;
+  send.topic = with_namespace(config.name_space, message.topic());
+  send.unique_id = ids.next(now_ms());
+  send.flag = message.flag();
+  APOGEE_TRY_ASSIGN(send.properties, properties_of(message, send.unique_id, sharding_key));
+  if (!config.name_space.empty()) message::append_property(send.properties, property::kInstanceId, config.name_space);
+  if (config.compress_body_bytes_min > 0 && message.body().size() >= config.compress_body_bytes_min) {
+    APOGEE_TRY_ASSIGN(auto packed, message::compress(message::Compression::kZlib, message.body(),
+                                                     config.compress_level));
+    send.body = SharedBytes::from(std::move(packed));
+    send.sys_flag |= message::sys_flag_of(message::Compression::kZlib);
+  } else {
+    send.body = SharedBytes::from(message.body());
+  }
+  return send;
+}
+
+Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::UniqueIdGenerator& ids,
+                                   const std::vector<Message>& messages, const std::string& sharding_key) {
+  if (messages.empty()) return Error{Errc::kInvalidArgument, "messages: the batch is empty"};
+  PreparedSend send;
+  send.batch = true;
+  send.topic = with_namespace(config.name_space, messages.front().topic());
+  if (is_retry_topic(messages.front().topic())) {
+    return Error{Errc::kInvalidArgument, "topic: a batch cannot be sent to a retry topic"};
+  }
+  std::string body;
+  for (const auto& message : messages) {
+    APOGEE_TRY(check_message(config, message));
+    if (message.topic() != messages.front().topic()) {
+      return Error{Errc::kInvalidArgument, "topic: the messages of a batch must have one topic"};
+    }
+    if (message.wait_store_ok() != messages.front().wait_store_ok()) {
+      return Error{Errc::kInvalidArgument, "wait_store_ok: must be the same for all messages of a batch"};
+    }
+    const std::string id = ids.next(now_ms());
+    APOGEE_TRY_ASSIGN(const auto properties, properties_of(message, id, sharding_key));
+    message::append_batch_message(body, {message.flag(), message.body(), properties});
+    if (!send.unique_id.empty()) send.unique_id += ',';
+    send.unique_id += id;
+  }
+  if (body.size() > config.message_bytes_max) {
+    return Error{Errc::kTooLarge, "messages: the batch has " + std::to_string(body.size()) + " bytes, at most " +
+                                      std::to_string(config.message_bytes_max) + " are allowed"};
+  }
+  if (!messages.front().wait_store_ok()) message::append_property(send.properties, property::kWait, "false");
+  send.body = SharedBytes::from(std::move(body));
+  return send;
+}
+
+Command make_send_request(const PreparedSend& send, const std::string& producer_group, const MessageQueue& queue,
+                          int default_topic_queues) {
+  Command request = Command::request(send.batch ? remoting::RequestCode::kSendBatchMessage
+                                                : remoting::RequestCode::kSendMessageV2);
+  auto& ext = request.ext;
+  ext.set("a", producer_group);
+  ext.set("b", send.topic);
+  ext.set("c", "TBW102");
+  ext.set("d", default_topic_queues);
+  ext.set("e", queue.queue_id);
+  ext.set("f", send.sys_flag);
+  ext.set("g", now_ms());
+  ext.set("h", send.flag);
+  ext.set("i", send.properties);
+  ext.set("j", send.reconsume_times);
+  ext.set("k", false);
+  if (send.max_reconsume_times >= 0) ext.set("l", send.max_reconsume_times);
+  ext.set("m", send.batch);
+  ext.set("n", queue.broker_name);
+  request.body = send.body;
+  return request;
+}
+
+Result<SendReceipt> read_send_reply(const Command& reply, const PreparedSend& send, const MessageQueue& queue) {
+  SendReceipt receipt;
+  switch (reply.code) {
+    case response_code::kSuccess: receipt.status = SendStatus::kOk; break;
+    case response_code::kFlushDiskTimeout: receipt.status = SendStatus::kFlushDiskTimeout; break;
+    case response_code::kFlushSlaveTimeout: receipt.status = SendStatus::kFlushSlaveTimeout; break;
+    case response_code::kSlaveNotAvailable: receipt.status = SendStatus::kSlaveNotAvailable; break;
+    default: return broker_error(reply, "send");
+  }
+  const auto id = reply.ext.get("msgId");
+  const auto queue_id = reply.ext.get_int<int32_t>("queueId");
+  const auto offset = reply.ext.get_int<int64_t>("queueOffset");
+  if (!id || !queue_id || !offset) {
+    return Error{Errc::kCorrupt, "send: the broker's answer has no msgId, queueId or queueOffset"};
+  }
+  receipt.msg_id = send.unique_id;
+  receipt.offset_msg_id = std::string(*id);
+  receipt.queue = {queue.topic, queue.broker_name, *queue_id};
+  receipt.queue_offset = *offset;
+  receipt.transaction_id = std::string(reply.ext.get("transactionId").value_or(""));
+  receipt.region_id = std::string(reply.ext.get("MSG_REGION").value_or("DefaultRegion"));
+  return receipt;
+}
+
+bool is_retryable(int32_t code) {
+  switch (code) {
+    case response_code::kSystemError:
+    case response_code::kSystemBusy:
+    case response_code::kServiceNotAvailable:
+    case response_code::kNoPermission:
+    case response_code::kTopicNotExist:
+    case response_code::kNoBuyerId:
+    case response_code::kNotInCurrentUnit:
+    case response_code::kGoAway: return true;
+    default: return false;
+  }
+}
+
+size_t queue_index_of_key(std::string_view key, size_t queues) {
+  if (queues == 0) return 0;
+  const int64_t remainder = java_string_hash(key) % static_cast<int64_t>(queues);
+  return static_cast<size_t>(std::llabs(remainder));
+}
+
+}  // namespace apogee
