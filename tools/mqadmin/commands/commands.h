@@ -1,0 +1,49 @@
+#pragma once
+
+#include "tools/mqadmin/command.h"
+
+// What the rows of command_table.cc run.
+namespace mqadmin {
+
+// cluster_commands.cc
+Status run_cluster_list(Invocation& in);
+Status run_broker_status(Invocation& in);
+Status run_get_broker_config(Invocation& in);
+Status run_update_broker_config(Invocation& in);
+Status run_wipe_write_perm(Invocation& in);
+Status run_add_write_perm(Invocation& in);
+Status run_get_namesrv_config(Invocation& in);
+Status run_update_namesrv_config(Invocation& in);
+Status run_update_kv_config(Invocation& in);
+Status run_delete_kv_config(Invocation& in);
+
+// topic_commands.cc
+Status run_update_topic(Invocation& in);
+Status run_delete_topic(Invocation& in);
+Status run_topic_list(Invocation& in);
+Status run_topic_route(Invocation& in);
+Status run_topic_status(Invocation& in);
+Status run_topic_cluster_list(Invocation& in);
+Status run_allocate_mq(Invocation& in);
+
+// group_commands.cc
+Status run_update_sub_group(Invocation& in);
+Status run_delete_sub_group(Invocation& in);
+Status run_consumer_progress(Invocation& in);
+Status run_consumer_connection(Invocation& in);
+Status run_producer_connection(Invocation& in);
+Status run_consumer_status(Invocation& in);
+Status run_reset_offset_by_time(Invocation& in);
+Status run_clone_group_offset(Invocation& in);
+
+// message_commands.cc
+Status run_send_message(Invocation& in);
+Status run_query_msg_by_id(Invocation& in);
+Status run_query_msg_by_offset(Invocation& in);
+Status run_decode_message_id(Invocation& in);
+// print_commands.cc
+Status run_consume_message(Invocation& in);
+Status run_print_msg(Invocation& in);
+Status run_print_msg_by_queue(Invocation& in);
+
+}  // namespace mqadmin
