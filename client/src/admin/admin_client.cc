@@ -6,6 +6,7 @@
 
 #include "client/src/admin/admin_impl.h"
 #include "common/base/text.h"
+#include "common/config/properties_file.h"
 #include "common/remoting/bodies/kv_bodies.h"
 #include "common/remoting/bodies/stats_bodies.h"
 #include "common/remoting/bodies/topic_bodies.h"
@@ -91,13 +92,13 @@ Result<AdminClient::Properties> AdminClient::broker_runtime_info(const std::stri
 
 Result<AdminClient::Properties> AdminClient::broker_config(const std::string& address) {
   APOGEE_TRY_ASSIGN(auto answer, impl_->call(address, Command::request(RequestCode::kGetBrokerConfig)));
-  return admin::parse_config_text(answer.body.bytes);
+  return admin::parse_config_text(address, answer.body.bytes);
 }
 
 Status AdminClient::update_broker_config(const std::string& address, const std::string& key, const std::string& value) {
-  APOGEE_TRY_ASSIGN(auto line, admin::config_line(key, value));
+  if (key.empty()) return Error{Errc::kInvalidArgument, "the key is empty"};
   auto request = Command::request(RequestCode::kUpdateBrokerConfig);
-  request.body = SharedBytes::from(std::move(line));
+  request.body = SharedBytes::from(config::to_properties_text({{key, value}}));
   APOGEE_TRY(impl_->call(address, std::move(request)));
   return {};
 }
@@ -108,13 +109,13 @@ const std::vector<std::string>& AdminClient::namesrv_addresses() const { return 
 
 Result<AdminClient::Properties> AdminClient::namesrv_config(const std::string& namesrv) {
   APOGEE_TRY_ASSIGN(auto answer, impl_->call(namesrv, Command::request(RequestCode::kGetNamesrvConfig)));
-  return admin::parse_config_text(answer.body.bytes);
+  return admin::parse_config_text(namesrv, answer.body.bytes);
 }
 
 Status AdminClient::update_namesrv_config(const std::string& key, const std::string& value) {
-  APOGEE_TRY_ASSIGN(auto line, admin::config_line(key, value));
+  if (key.empty()) return Error{Errc::kInvalidArgument, "the key is empty"};
   auto request = Command::request(RequestCode::kUpdateNamesrvConfig);
-  request.body = SharedBytes::from(std::move(line));
+  request.body = SharedBytes::from(config::to_properties_text({{key, value}}));
   return impl_->call_every_namesrv(request);
 }
 

@@ -10,6 +10,7 @@
 #include <random>
 
 #include "common/base/text.h"
+#include "common/config/properties_file.h"
 
 namespace apogee {
 
@@ -182,78 +183,12 @@ std::string main_address(const remoting::BrokerData& broker) {
   return broker.broker_addrs.empty() ? "" : broker.broker_addrs.begin()->second;
 }
 
-namespace {
-
-void append_utf8(std::string& to, uint32_t unit) {
-  if (unit < 0x80) {
-    to += static_cast<char>(unit);
-  } else if (unit < 0x800) {
-    to += static_cast<char>(0xC0 | (unit >> 6));
-    to += static_cast<char>(0x80 | (unit & 0x3F));
-  } else {
-    to += static_cast<char>(0xE0 | (unit >> 12));
-    to += static_cast<char>(0x80 | ((unit >> 6) & 0x3F));
-    to += static_cast<char>(0x80 | (unit & 0x3F));
-  }
-}
-
-/// Undoes the escapes of a Java properties file; `stop` is where the first bare '=' or ':' stands.
-std::string unescape(std::string_view text, size_t* stop) {
-  std::string plain;
-  size_t at = 0;
-  for (; at < text.size(); ++at) {
-    char c = text[at];
-    if (stop != nullptr && (c == '=' || c == ':')) break;
-    if (c != '\\' || at + 1 == text.size()) {
-      plain += c;
-      continue;
-    }
-    c = text[++at];
-    if (c == 'u' && at + 4 < text.size()) {
-      uint32_t unit = 0;
-      auto digits = text.substr(at + 1, 4);
-      auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), unit, 16);
-      if (parsed.ec == std::errc() && parsed.ptr == digits.data() + digits.size()) {
-        append_utf8(plain, unit);
-        at += 4;
-        continue;
-      }
-    }
-    plain += c == 'n' ? '\n' : c == 't' ? '\t' : c == 'r' ? '\r' : c;
-  }
-  if (stop != nullptr) *stop = at;
-  return plain;
-}
-
-}  // namespace
-
-std::map<std::string, std::string> parse_config_text(std::string_view text) {
+Result<std::map<std::string, std::string>> parse_config_text(const std::string& from, std::string_view text) {
+  auto parsed = config::parse_properties(text);
+  if (!parsed) return Error{Errc::kCorrupt, fmt::format("{} sent: {}", from, parsed.error().message)};
   std::map<std::string, std::string> properties;
-  for (auto line : split(text, "\n")) {
-    line = trim(line);
-    if (line.empty() || line[0] == '#' || line[0] == '!') continue;
-    size_t stop = 0;
-    std::string key = unescape(line, &stop);
-    std::string_view rest = stop < line.size() ? trim(line.substr(stop + 1)) : std::string_view();
-    properties[std::string(trim(key))] = unescape(rest, nullptr);
-  }
+  for (auto& property : *parsed) properties[property.key] = std::move(property.value);
   return properties;
-}
-
-Result<std::string> config_line(const std::string& key, const std::string& value) {
-  if (key.empty() || key.find_first_of("=:# \t\r\n\\") != std::string::npos) {
-    return Error{Errc::kInvalidArgument, fmt::format("\"{}\" cannot be a config key", key)};
-  }
-  std::string line = key + "=";
-  for (char c : value) {
-    if (c == '\n') {
-      line += "\\n";
-    } else {
-      if (c == '\\') line += '\\';
-      line += c;
-    }
-  }
-  return line + "\n";
 }
 
 }  // namespace admin

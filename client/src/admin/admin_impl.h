@@ -68,10 +68,8 @@ auto decode_body(const std::string& from, const remoting::Command& answer, Decod
 /// The address to talk to for a broker name: its master, or the slave with the lowest id; "" when it has none.
 std::string main_address(const remoting::BrokerData& broker);
 
-/// "name=value" lines as brokers and NameServers answer them, with the escapes of Java properties.
-std::map<std::string, std::string> parse_config_text(std::string_view text);
-/// One such line. Error: kInvalidArgument for a key that cannot be one.
-Result<std::string> config_line(const std::string& key, const std::string& value);
+/// The configuration that a server answered. Error: kCorrupt, naming the server.
+Result<std::map<std::string, std::string>> parse_config_text(const std::string& from, std::string_view text);
 
 }  // namespace admin
 }  // namespace apogee
