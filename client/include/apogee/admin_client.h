@@ -174,7 +174,7 @@ struct OffsetReset {
   bool force = true;          ///< also forward; else only back
 };
 
-/// "V4_9_8" for 409; numbers before V4_1_0 become "V3_409"-like texts with the number.
+/// "V4_9_8" for 409; numbers before V4_1_0 are named like "V3(37)".
 std::string version_name(int32_t version);
 
 }  // namespace apogee::admin

@@ -34,7 +34,7 @@ namespace admin {
 std::string version_name(int32_t version) {
   // From V4_1_0_SNAPSHOT on each minor version has ten patch levels, each with a snapshot before it.
   constexpr int32_t kFirst = 232;
-  if (version < kFirst) return fmt::format("V3_4({})", version);
+  if (version < kFirst) return fmt::format("V3({})", version);
   int32_t minor_index = (version - kFirst) / 20 + 1;
   return fmt::format("V{}_{}_{}{}", 4 + minor_index / 10, minor_index % 10, (version - kFirst) % 20 / 2,
                      version % 2 == 0 ? "_SNAPSHOT" : "");

@@ -417,5 +417,5 @@ TEST_CASE("admin: names of protocol versions", "[admin]") {
   CHECK(apogee::admin::version_name(479) == "V5_3_3");
   CHECK(apogee::admin::version_name(333) == "V4_6_0");
   CHECK(apogee::admin::version_name(232) == "V4_1_0_SNAPSHOT");
-  CHECK(apogee::admin::version_name(37) == "V3_4(37)");
+  CHECK(apogee::admin::version_name(37) == "V3(37)");
 }
