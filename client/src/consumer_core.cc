@@ -1,0 +1,368 @@
+#include "client/src/consumer_core.h"
+
+#include <algorithm>
+#include <exception>
+#include <utility>
+
+#include "common/base/text.h"
+
+namespace apogee {
+
+using remoting::Command;
+using remoting::RequestCode;
+namespace response_code = remoting::response_code;
+
+namespace {
+
+constexpr int64_t kLookAgainMs = 1'000;
+constexpr int64_t kHalfHourMs = 30 * 60'000;
+
+/// Calls `done` once, after so many parts, with the first error among them.
+std::function<void(Status)> join_parts(size_t parts, std::function<void(Status)> done) {
+  struct State {
+    size_t left;
+    Status result;
+  };
+  auto state = std::make_shared<State>(State{parts, {}});
+  return [state, done = std::move(done)](Status part) {
+    if (!part && state->result) state->result = std::move(part);
+    if (--state->left == 0 && done) done(std::move(state->result));
+  };
+}
+
+}  // namespace
+
+ConsumerCore::ConsumerCore(const ConsumerConfig& config, const char* thread_name)
+    : config_(config), instance_(config, thread_name) {
+  group_ = wire_name(config_.group);
+}
+
+Status ConsumerCore::start(Hooks hooks) {
+  if (config_.group.empty()) return Error{Errc::kInvalidArgument, "group: is not set"};
+  APOGEE_TRY(check_group_name(config_.group));
+  if (config_.pull_batch < 1 || config_.pull_batch > 1024) {
+    return Error{Errc::kInvalidArgument, "pull_batch: must be 1 to 1024"};
+  }
+  if (config_.cached_messages_max < 1) return Error{Errc::kInvalidArgument, "cached_messages_max: must be positive"};
+  if (config_.pull_timeout <= config_.pull_suspend) {
+    return Error{Errc::kInvalidArgument, "pull_timeout: must be more than pull_suspend"};
+  }
+  if (!config_.allocation.allocate) return Error{Errc::kInvalidArgument, "allocation: is not set"};
+  hooks_ = std::move(hooks);
+  started_ms_ = now_ms();
+  ClientInstance::Hooks instance_hooks;
+  instance_hooks.heartbeat_to_slaves = true;
+  instance_hooks.heartbeat = [this] { return heartbeat(); };
+  instance_hooks.route_changed = [this](const std::string& topic) {
+    if (subscription(topic)) rebalance_now();
+  };
+  instance_hooks.request = [this](Command& request, const remoting::Responder& respond) {
+    if (request.request_code() == RequestCode::kNotifyConsumerIdsChanged) {
+      rebalance_now();
+      return true;
+    }
+    return hooks_.request && hooks_.request(request, respond);
+  };
+  for (const auto& subscription : subscriptions()) instance_.watch_topic(subscription->topic, 0);
+  APOGEE_TRY(instance_.start(std::move(instance_hooks)));
+  if (!clustering()) {
+    file_ = std::make_unique<OffsetFile>(config_.local_offset_dir, instance_.client_id(), group_);
+    auto loaded = file_->load();
+    if (!loaded) return std::move(loaded).error();
+    for (const auto& [queue, offset] : *loaded) offsets_.set_persisted(queue, offset);
+  }
+  loop().post([this] {
+    loop().run_every(config_.rebalance_interval, [this] { rebalance(); });
+    loop().run_every(config_.offset_persist_interval, [this] { persist_all(nullptr); });
+    rebalance();
+  });
+  return {};
+}
+
+void ConsumerCore::shutdown() {
+  stopping_ = true;
+  instance_.shutdown("", group_);
+}
+
+Status ConsumerCore::subscribe(const std::string& wire_topic, const std::string& tags) {
+  if (!is_retry_topic(wire_topic)) APOGEE_TRY(check_topic_name(wire_topic));
+  APOGEE_TRY_ASSIGN(auto data, remoting::build_tag_subscription(wire_topic, tags, now_ms()));
+  {
+    std::lock_guard lock(mutex_);
+    subscriptions_[wire_topic] = std::make_shared<const remoting::SubscriptionData>(std::move(data));
+  }
+  instance_.watch_topic(wire_topic, 0);
+  if (started_ms_ != 0) {
+    instance_.heartbeat_now([this] { rebalance_now(); });
+  }
+  return {};
+}
+
+void ConsumerCore::unsubscribe(const std::string& wire_topic) {
+  {
+    std::lock_guard lock(mutex_);
+    if (subscriptions_.erase(wire_topic) == 0) return;
+  }
+  instance_.forget_topic(wire_topic);
+  if (started_ms_ == 0) return;
+  loop().post([this, wire_topic] {
+    if (!stopping_) hooks_.assigned(wire_topic, {});
+  });
+  instance_.heartbeat_now();
+}
+
+ConsumerCore::SubscriptionPtr ConsumerCore::subscription(const std::string& wire_topic) const {
+  std::lock_guard lock(mutex_);
+  auto found = subscriptions_.find(wire_topic);
+  return found == subscriptions_.end() ? nullptr : found->second;
+}
+
+std::vector<ConsumerCore::SubscriptionPtr> ConsumerCore::subscriptions() const {
+  std::vector<SubscriptionPtr> all;
+  std::lock_guard lock(mutex_);
+  for (const auto& [topic, subscription] : subscriptions_) all.push_back(subscription);
+  return all;
+}
+
+remoting::HeartbeatData ConsumerCore::heartbeat() const {
+  remoting::ConsumerData consumer;
+  consumer.group_name = group_;
+  consumer.consume_type = hooks_.consume_type;
+  consumer.message_model =
+      clustering() ? remoting::MessageModel::kClustering : remoting::MessageModel::kBroadcasting;
+  switch (config_.consume_from) {
+    case ConsumeFrom::kLast: consumer.consume_from_where = remoting::ConsumeFromWhere::kLastOffset; break;
+    case ConsumeFrom::kFirst: consumer.consume_from_where = remoting::ConsumeFromWhere::kFirstOffset; break;
+    case ConsumeFrom::kTimestamp: consumer.consume_from_where = remoting::ConsumeFromWhere::kTimestamp; break;
+  }
+  for (const auto& subscription : subscriptions()) consumer.subscription_data_set.push_back(*subscription);
+  remoting::HeartbeatData data;
+  data.consumer_data_set.push_back(std::move(consumer));
+  return data;
+}
+
+void ConsumerCore::rebalance_now() {
+  loop().post([this] { rebalance(); });
+}
+
+void ConsumerCore::rebalance_after(int64_t delay_ms) {
+  loop().post([this, delay_ms] {
+    if (stopping_ || rebalance_planned_) return;
+    rebalance_planned_ = true;
+    const auto delay = std::min<int64_t>(delay_ms, config_.rebalance_interval.count());
+    loop().run_after(loop::Milliseconds(delay), [this] {
+      rebalance_planned_ = false;
+      rebalance();
+    });
+  });
+}
+
+void ConsumerCore::rebalance() {
+  if (stopping_) return;
+  if (rebalancing_) {
+    rebalance_again_ = true;
+    return;
+  }
+  const auto all = subscriptions();
+  if (all.empty()) return;
+  rebalancing_ = true;
+  const int failures_before = failures_;
+  auto left = std::make_shared<size_t>(all.size());
+  for (const auto& subscription : all) {
+    rebalance_topic(subscription->topic, [this, left, failures_before] {
+      if (--*left != 0) return;
+      rebalancing_ = false;
+      if (failures_ == failures_before) {
+        failures_ = 0;
+      } else {
+        rebalance_after(kLookAgainMs * std::min(failures_, 5));
+      }
+      if (std::exchange(rebalance_again_, false)) rebalance();
+    });
+  }
+}
+
+void ConsumerCore::rebalance_topic(const std::string& topic, std::function<void()> done) {
+  auto route = instance_.route(topic);
+  if (!route) {
+    // route_changed brings us back here when there is one.
+    instance_.fetch_route(topic, 0, [this, done = std::move(done)](const Result<TopicRoutePtr>& found) {
+      if (!found) ++failures_;
+      done();
+    });
+    return;
+  }
+  if (!clustering()) {
+    if (!stopping_ && subscription(topic)) hooks_.assigned(topic, route->read_queues);
+    return done();
+  }
+  const auto address = instance_.any_broker_of(topic);
+  if (!address) {
+    ++failures_;
+    return done();
+  }
+  Command request = Command::request(RequestCode::kGetConsumerListByGroup);
+  request.ext.set("consumerGroup", group_);
+  instance_.call(*address, std::move(request), 0, [this, topic, done = std::move(done)](Result<Command> reply) {
+    if (stopping_ || !subscription(topic)) return done();
+    if (!reply || reply->code != response_code::kSuccess) {
+      const std::string why = reply ? broker_error(*reply, "refused").message : reply.error().message;
+      logger().warn("members of group {}: {}", group_, why);
+      ++failures_;
+      return done();
+    }
+    auto list = remoting::decode_get_consumer_list(reply->body.bytes);
+    if (!list) {
+      logger().warn("members of group {}: {}", group_, list.error().message);
+      ++failures_;
+      return done();
+    }
+    auto members = std::move(list->consumer_id_list);
+    std::sort(members.begin(), members.end());
+    if (std::find(members.begin(), members.end(), instance_.client_id()) == members.end()) ++failures_;
+    assign(topic, members);
+    done();
+  });
+}
+
+void ConsumerCore::assign(const std::string& topic, const std::vector<std::string>& members) {
+  auto route = instance_.route(topic);
+  if (!route) return;
+  std::vector<MessageQueue> share;
+  try {
+    share = config_.allocation.allocate(group_, instance_.client_id(), route->read_queues, members);
+  } catch (const std::exception& error) {
+    logger().error("allocation strategy {} threw: {}", config_.allocation.name, error.what());
+    return;
+  }
+  std::sort(share.begin(), share.end());
+  hooks_.assigned(topic, share);
+}
+
+void ConsumerCore::query_offset(const MessageQueue& queue, RequestCode code, int64_t time_ms, OffsetCallback done) {
+  const auto address = instance_.request_address(queue.broker_name);
+  if (!address) {
+    instance_.fetch_route(queue.topic, 0, nullptr);
+    return done(Error{Errc::kNotFound, "broker " + queue.broker_name + ": no master is known"});
+  }
+  Command request = Command::request(code);
+  request.ext.set("topic", queue.topic);
+  request.ext.set("queueId", queue.queue_id);
+  if (code == RequestCode::kSearchOffsetByTimestamp) request.ext.set("timestamp", time_ms);
+  request.ext.set("bname", queue.broker_name);
+  instance_.call(*address, std::move(request), 0, [code, done = std::move(done)](Result<Command> reply) {
+    if (!reply) return done(std::move(reply).error());
+    if (reply->code != response_code::kSuccess) return done(broker_error(*reply, remoting::to_string(code)));
+    const auto offset = reply->ext.get_int<int64_t>("offset");
+    if (!offset) return done(Error{Errc::kCorrupt, "the broker's answer has no offset"});
+    done(std::max<int64_t>(0, *offset));
+  });
+}
+
+void ConsumerCore::fetch_committed(const MessageQueue& queue, OffsetCallback done) {
+  if (!clustering()) {
+    auto known = offsets_.get(queue);
+    if (known) return done(*known);
+    return done(Error{Errc::kNotFound, "no offset is stored for the queue"});
+  }
+  const auto address = instance_.request_address(queue.broker_name);
+  if (!address) {
+    instance_.fetch_route(queue.topic, 0, nullptr);
+    return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": no master is known"});
+  }
+  Command request = Command::request(RequestCode::kQueryConsumerOffset);
+  request.ext.set("consumerGroup", group_);
+  request.ext.set("topic", queue.topic);
+  request.ext.set("queueId", queue.queue_id);
+  request.ext.set("bname", queue.broker_name);
+  instance_.call(*address, std::move(request), 0, [done = std::move(done)](Result<Command> reply) {
+    if (!reply) return done(std::move(reply).error());
+    if (reply->code == response_code::kQueryNotFound) {
+      return done(Error{Errc::kNotFound, "no offset is stored for the queue", reply->code});
+    }
+    if (reply->code != response_code::kSuccess) return done(broker_error(*reply, "stored offset"));
+    const auto offset = reply->ext.get_int<int64_t>("offset");
+    if (!offset) return done(Error{Errc::kCorrupt, "the broker's answer has no offset"});
+    if (*offset < 0) return done(Error{Errc::kNotFound, "no offset is stored for the queue"});
+    done(*offset);
+  });
+}
+
+void ConsumerCore::find_start_offset(const MessageQueue& queue, OffsetCallback done) {
+  fetch_committed(queue, [this, queue, done = std::move(done)](Result<int64_t> stored) {
+    if (stored || stored.error().code != Errc::kNotFound) return done(std::move(stored));
+    const bool retry = is_retry_topic(queue.topic);
+    switch (config_.consume_from) {
+      case ConsumeFrom::kFirst: return query_offset(queue, RequestCode::kGetMinOffset, 0, done);
+      case ConsumeFrom::kLast:
+        if (retry) return done(int64_t{0});
+        return query_offset(queue, RequestCode::kGetMaxOffset, 0, done);
+      case ConsumeFrom::kTimestamp: break;
+    }
+    if (retry) return query_offset(queue, RequestCode::kGetMaxOffset, 0, done);
+    const int64_t time = config_.consume_timestamp_ms != 0 ? config_.consume_timestamp_ms : started_ms_ - kHalfHourMs;
+    query_offset(queue, RequestCode::kSearchOffsetByTimestamp, time, done);
+  });
+}
+
+void ConsumerCore::commit_one(const MessageQueue& queue, int64_t offset, std::function<void(Status)> done) {
+  const auto address = instance_.request_address(queue.broker_name);
+  if (!address) return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": no master is known"});
+  Command request = Command::request(RequestCode::kUpdateConsumerOffset);
+  request.ext.set("consumerGroup", group_);
+  request.ext.set("topic", queue.topic);
+  request.ext.set("queueId", queue.queue_id);
+  request.ext.set("commitOffset", offset);
+  request.ext.set("bname", queue.broker_name);
+  instance_.call(*address, std::move(request), 0, [this, queue, offset, done = std::move(done)](Result<Command> reply) {
+    if (!reply) return done(std::move(reply).error());
+    if (reply->code != response_code::kSuccess) return done(broker_error(*reply, "commit"));
+    offsets_.mark_persisted(queue, offset);
+    done({});
+  });
+}
+
+Status ConsumerCore::save_file() {
+  const auto all = offsets_.all();
+  if (offsets_.unpersisted().empty()) return {};
+  APOGEE_TRY(file_->save(all));
+  for (const auto& [queue, offset] : all) offsets_.mark_persisted(queue, offset);
+  return {};
+}
+
+void ConsumerCore::persist(const std::vector<MessageQueue>& queues, std::function<void(Status)> done) {
+  loop().post([this, queues, done = std::move(done)] {
+    if (!clustering()) {
+      if (!file_) return;
+      Status saved = save_file();
+      if (!saved) logger().error("offsets: {}", saved.error().message);
+      if (done) done(std::move(saved));
+      return;
+    }
+    const auto changed = offsets_.unpersisted();
+    std::vector<std::pair<MessageQueue, int64_t>> wanted;
+    for (const auto& queue : queues) {
+      auto found = changed.find(queue);
+      if (found != changed.end()) wanted.push_back(*found);
+    }
+    if (wanted.empty()) {
+      if (done) done({});
+      return;
+    }
+    auto part = join_parts(wanted.size(), done);
+    for (const auto& [queue, offset] : wanted) {
+      commit_one(queue, offset, [this, part](Status committed) {
+        if (!committed) logger().warn("offset is not persisted yet: {}", committed.error().message);
+        part(std::move(committed));
+      });
+    }
+  });
+}
+
+void ConsumerCore::persist_all(std::function<void(Status)> done) {
+  std::vector<MessageQueue> queues;
+  for (const auto& [queue, offset] : offsets_.unpersisted()) queues.push_back(queue);
+  persist(queues, std::move(done));
+}
+
+}  // namespace apogee
