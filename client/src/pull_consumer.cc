@@ -1,0 +1,692 @@
+#include "apogee/pull_consumer.h"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <future>
+#include <mutex>
+#include <utility>
+
+#include "client/src/consumer_core.h"
+#include "client/src/pull_request.h"
+#include "common/base/text.h"
+#include "common/message/sys_flag.h"
+
+namespace apogee {
+
+using remoting::Command;
+using remoting::RequestCode;
+namespace response_code = remoting::response_code;
+namespace flags = message::pull_sys_flag;
+
+namespace {
+
+/// One queue of a pull consumer. Guarded by the consumer's mutex.
+struct FetchQueue {
+  explicit FetchQueue(MessageQueue q) : queue(std::move(q)) {}
+  const MessageQueue queue;
+  std::deque<ReceivedMessage> cached;
+  int64_t bytes = 0;
+  int64_t next_offset = -1;  ///< to be pulled next
+  int64_t position = -1;     ///< to be returned next by a poll
+  int64_t done = -1;         ///< everything before was returned, and a poll came afterwards
+  int64_t suggested_broker_id = 0;
+  uint64_t generation = 0;  ///< one more after each seek: what was under way does not count
+  bool paused = false;
+  bool dropped = false;
+  int64_t last_pull_ms = 0;
+
+  void go_to(int64_t offset) {
+    ++generation;
+    cached.clear();
+    bytes = 0;
+    next_offset = position = done = offset;
+  }
+};
+using FetchQueuePtr = std::shared_ptr<FetchQueue>;
+
+Error in_callback(const char* what) {
+  return {Errc::kInvalidArgument, std::string(what) + "() cannot be called in a callback of the consumer"};
+}
+
+}  // namespace
+
+class PullConsumer::Impl {
+ public:
+  explicit Impl(PullConsumerConfig config) : config_(std::move(config)), core_(config_, "apogee-pull") {}
+
+  Status start();
+  Status shutdown();
+  Status subscribe(const std::string& topic, const std::string& tags);
+  Status unsubscribe(const std::string& topic);
+  Status assign(const std::vector<MessageQueue>& queues);
+  void set_assignment_listener(AssignmentListener listener) { listener_ = std::move(listener); }
+  Result<std::vector<MessageQueue>> queues(const std::string& topic);
+  std::vector<MessageQueue> assignment() const;
+  Result<std::vector<ReceivedMessage>> poll(std::chrono::milliseconds timeout);
+  enum class SeekTo { kOffset, kBegin, kEnd };
+  Status seek(const MessageQueue& queue, SeekTo where, int64_t offset);
+  int64_t position(const MessageQueue& queue) const;
+  Status commit();
+  Status commit(const std::map<MessageQueue, int64_t>& offsets);
+  Result<int64_t> committed(const MessageQueue& queue);
+  Result<int64_t> offset_for_time(const MessageQueue& queue, int64_t time_ms);
+  void set_paused(const std::vector<MessageQueue>& queues, bool paused);
+  const std::string& client_id() { return core_.instance().client_id(); }
+
+ private:
+  enum class Mode { kNone, kSubscribe, kAssign };
+  void on_assigned(const std::string& topic, const std::vector<MessageQueue>& queues);
+  void replace_queues(const std::string* topic, const std::vector<MessageQueue>& queues);
+  void begin(const FetchQueuePtr& queue);
+  void begin_after(const FetchQueuePtr& queue, std::chrono::milliseconds delay);
+  void pull(const FetchQueuePtr& queue, uint64_t generation);
+  void pull_after(const FetchQueuePtr& queue, uint64_t generation, std::chrono::milliseconds delay);
+  void on_pulled(const FetchQueuePtr& queue, uint64_t generation, const remoting::SubscriptionData& subscription,
+                 Result<Command> reply);
+  ConsumerCore::SubscriptionPtr subscription_of(const std::string& topic) const;
+  void auto_commit();
+  bool on_request(Command& request, const remoting::Responder& respond);
+  void reset_offsets(const Command& request);
+  FetchQueuePtr find_locked(const MessageQueue& wire_queue) const;
+  std::vector<FetchQueuePtr> all_queues() const;
+  Status ensure_route(const std::string& wire_topic);
+  Status check_callable(const char* what);
+  /// Runs an asynchronous look-up and waits for it; its own time-outs end it.
+  Result<int64_t> wait_for_offset(const std::function<void(ConsumerCore::OffsetCallback)>& ask);
+  Status wait_for_commit(const std::vector<MessageQueue>& queues);
+
+  const PullConsumerConfig config_;
+  AssignmentListener listener_;
+  std::mutex state_mutex_;  // start and shutdown
+  bool started_ = false;
+  bool shut_down_ = false;
+  int64_t started_ms_ = 0;
+  std::atomic<bool> running_{false};
+  std::atomic<bool> stopping_{false};
+
+  mutable std::mutex mutex_;
+  std::condition_variable arrived_;
+  Mode mode_ = Mode::kNone;                     // guarded by mutex_, as all below
+  std::map<MessageQueue, FetchQueuePtr> table_;
+  MessageQueue polled_last_;                    // polls go round from here
+  std::vector<MessageQueue> assigned_;          // assign() before start()
+
+  ConsumerCore core_;
+};
+
+Status PullConsumer::Impl::check_callable(const char* what) {
+  if (core_.instance().on_loop()) return in_callback(what);
+  if (!running_) return Error{Errc::kClosed, "the consumer is not started, or is shut down"};
+  return {};
+}
+
+Status PullConsumer::Impl::start() {
+  std::lock_guard lock(state_mutex_);
+  if (started_ || shut_down_) return Error{Errc::kAlreadyExists, "the consumer was started before"};
+  if (config_.poll_batch_max < 1) return Error{Errc::kInvalidArgument, "poll_batch_max: must be positive"};
+  ConsumerCore::Hooks hooks;
+  hooks.consume_type = remoting::ConsumeType::kActively;
+  hooks.assigned = [this](const std::string& topic, const std::vector<MessageQueue>& queues) {
+    on_assigned(topic, queues);
+  };
+  hooks.request = [this](Command& request, const remoting::Responder& respond) {
+    return on_request(request, respond);
+  };
+  started_ms_ = now_ms();
+  APOGEE_TRY(core_.start(std::move(hooks)));
+  started_ = true;
+  running_ = true;
+  core_.loop().post([this] {
+    if (config_.auto_commit) core_.loop().run_every(config_.auto_commit_interval, [this] { auto_commit(); });
+    bool assigned = false;
+    std::vector<MessageQueue> queues;
+    {
+      std::lock_guard guard(mutex_);
+      assigned = mode_ == Mode::kAssign;
+      queues = assigned_;
+    }
+    if (assigned) replace_queues(nullptr, queues);
+  });
+  return {};
+}
+
+Status PullConsumer::Impl::shutdown() {
+  if (core_.instance().on_loop()) return in_callback("shutdown");
+  std::lock_guard lock(state_mutex_);
+  if (std::exchange(shut_down_, true)) return {};
+  running_ = false;
+  stopping_ = true;
+  core_.stop_rebalancing();
+  arrived_.notify_all();
+  Status committed;
+  if (started_) {
+    std::vector<MessageQueue> queues;
+    for (const auto& [queue, offset] : core_.offsets().unpersisted()) queues.push_back(queue);
+    if (config_.auto_commit) {
+      std::lock_guard guard(mutex_);
+      for (const auto& [key, queue] : table_) {
+        if (queue->dropped || queue->position < 0) continue;
+        core_.offsets().update(key, queue->position, false);
+        queues.push_back(key);
+      }
+    }
+    committed = wait_for_commit(queues);
+  }
+  core_.shutdown();
+  {
+    std::lock_guard guard(mutex_);
+  }
+  arrived_.notify_all();
+  return committed;
+}
+
+Status PullConsumer::Impl::subscribe(const std::string& topic, const std::string& tags) {
+  {
+    std::lock_guard lock(mutex_);
+    if (mode_ == Mode::kAssign) return Error{Errc::kInvalidArgument, "subscribe() cannot follow assign()"};
+    mode_ = Mode::kSubscribe;
+  }
+  return core_.subscribe(core_.wire_name(topic), tags);
+}
+
+Status PullConsumer::Impl::unsubscribe(const std::string& topic) {
+  core_.unsubscribe(core_.wire_name(topic));
+  return {};
+}
+
+Status PullConsumer::Impl::assign(const std::vector<MessageQueue>& queues) {
+  std::vector<MessageQueue> wire;
+  for (const auto& queue : queues) {
+    APOGEE_TRY(check_topic_name(queue.topic));
+    if (queue.queue_id < 0) return Error{Errc::kInvalidArgument, "queue_id: is negative"};
+    wire.push_back(core_.wire_queue(queue));
+    core_.instance().watch_topic(wire.back().topic, 0);
+  }
+  std::sort(wire.begin(), wire.end());
+  {
+    std::lock_guard lock(mutex_);
+    if (mode_ == Mode::kSubscribe) return Error{Errc::kInvalidArgument, "assign() cannot follow subscribe()"};
+    mode_ = Mode::kAssign;
+    assigned_ = wire;
+  }
+  if (running_) core_.loop().post([this, wire] { replace_queues(nullptr, wire); });
+  return {};
+}
+
+void PullConsumer::Impl::on_assigned(const std::string& topic, const std::vector<MessageQueue>& queues) {
+  replace_queues(&topic, queues);
+}
+
+void PullConsumer::Impl::replace_queues(const std::string* topic, const std::vector<MessageQueue>& queues) {
+  if (stopping_) return;
+  std::vector<FetchQueuePtr> fresh;
+  std::vector<MessageQueue> lost;
+  {
+    std::lock_guard lock(mutex_);
+    for (auto entry = table_.begin(); entry != table_.end();) {
+      const bool keep = (topic != nullptr && entry->first.topic != *topic) ||
+                        std::binary_search(queues.begin(), queues.end(), entry->first);
+      if (keep) {
+        ++entry;
+        continue;
+      }
+      entry->second->dropped = true;
+      if (config_.auto_commit && entry->second->done >= 0) {
+        core_.offsets().update(entry->first, entry->second->done, false);
+      }
+      lost.push_back(entry->first);
+      entry = table_.erase(entry);
+    }
+    for (const auto& key : queues) {
+      auto& entry = table_[key];
+      if (entry) continue;
+      entry = std::make_shared<FetchQueue>(key);
+      fresh.push_back(entry);
+    }
+  }
+  if (!lost.empty()) {
+    core_.persist(lost, [this, lost](const Status&) {
+      std::lock_guard lock(mutex_);
+      for (const auto& queue : lost) {
+        if (core_.clustering() && table_.count(queue) == 0) core_.offsets().remove(queue);
+      }
+    });
+  }
+  for (const auto& queue : fresh) begin(queue);
+  if (listener_ && topic != nullptr && (!fresh.empty() || !lost.empty())) {
+    std::vector<MessageQueue> named;
+    for (const auto& queue : queues) named.push_back(core_.named_queue(queue));
+    listener_(without_namespace(config_.name_space, *topic), named);
+  }
+}
+
+void PullConsumer::Impl::begin_after(const FetchQueuePtr& queue, std::chrono::milliseconds delay) {
+  core_.loop().run_after(delay, [this, queue] { begin(queue); });
+}
+
+void PullConsumer::Impl::begin(const FetchQueuePtr& queue) {
+  uint64_t generation = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_ || queue->dropped || queue->next_offset >= 0) return;  // a seek was faster
+    generation = queue->generation;
+  }
+  constexpr std::chrono::milliseconds kSoon{1'000};
+  const auto delay = std::min(config_.pull_error_delay, kSoon);
+  if (!core_.instance().route(queue->queue.topic)) {
+    core_.instance().fetch_route(queue->queue.topic, 0, [this, queue, delay](const Result<TopicRoutePtr>& found) {
+      if (found) return begin(queue);
+      begin_after(queue, delay);
+    });
+    return;
+  }
+  core_.find_start_offset(queue->queue, [this, queue, generation, delay](Result<int64_t> offset) {
+    if (stopping_) return;
+    if (!offset) {
+      core_.logger().warn("start offset: {}", offset.error().message);
+      return begin_after(queue, delay);
+    }
+    {
+      std::lock_guard lock(mutex_);
+      if (queue->dropped || queue->generation != generation) return;
+      queue->next_offset = queue->position = queue->done = *offset;
+    }
+    pull(queue, generation);
+  });
+}
+
+ConsumerCore::SubscriptionPtr PullConsumer::Impl::subscription_of(const std::string& topic) const {
+  auto subscription = core_.subscription(topic);
+  if (subscription) return subscription;
+  auto all = std::make_shared<remoting::SubscriptionData>();
+  all->topic = topic;
+  return all;
+}
+
+void PullConsumer::Impl::pull_after(const FetchQueuePtr& queue, uint64_t generation, std::chrono::milliseconds delay) {
+  core_.loop().run_after(delay, [this, queue, generation] { pull(queue, generation); });
+}
+
+void PullConsumer::Impl::pull(const FetchQueuePtr& queue, uint64_t generation) {
+  if (stopping_) return;
+  PullRequest request;
+  int64_t broker_id = 0;
+  bool wait = false;
+  {
+    std::lock_guard lock(mutex_);
+    if (queue->dropped || queue->generation != generation) return;
+    queue->last_pull_ms = now_ms();
+    const auto& cached = queue->cached;
+    const int64_t span = cached.empty() ? 0 : cached.back().queue_offset() - cached.front().queue_offset();
+    wait = queue->paused || cached.size() >= static_cast<size_t>(config_.cached_messages_max) ||
+           queue->bytes >= config_.cached_bytes_max || span > config_.cached_span_max;
+    request.offset = queue->next_offset;
+    broker_id = queue->suggested_broker_id;
+  }
+  if (wait) return pull_after(queue, generation, config_.flow_control_delay);
+  const auto address = core_.instance().broker_address(queue->queue.broker_name, broker_id, true);
+  if (!address) {
+    core_.instance().fetch_route(queue->queue.topic, 0, nullptr);
+    return pull_after(queue, generation, config_.pull_error_delay);
+  }
+  const auto subscription = subscription_of(queue->queue.topic);
+  request.group = core_.group();
+  request.queue = queue->queue;
+  request.count_max = config_.pull_batch;
+  request.sys_flag = flags::kSuspend | flags::kSubscription | flags::kLitePull;
+  request.suspend_ms = config_.pull_suspend.count();
+  request.subscription = subscription->sub_string;
+  request.subscription_version = subscription->sub_version;
+  core_.instance().call(*address, make_pull_request(request), config_.pull_timeout.count(),
+                        [this, queue, generation, subscription](Result<Command> reply) {
+                          on_pulled(queue, generation, *subscription, std::move(reply));
+                        });
+}
+
+void PullConsumer::Impl::on_pulled(const FetchQueuePtr& queue, uint64_t generation,
+                                   const remoting::SubscriptionData& subscription, Result<Command> reply) {
+  if (stopping_) return;
+  if (!reply) {
+    if (reply.error().code == Errc::kClosed) return;
+    core_.logger().warn("pull from {}: {}", queue->queue.broker_name, reply.error().message);
+    core_.instance().fetch_route(queue->queue.topic, 0, nullptr);
+    {
+      std::lock_guard lock(mutex_);
+      queue->suggested_broker_id = 0;
+    }
+    return pull_after(queue, generation, config_.pull_error_delay);
+  }
+  auto outcome = read_pull_reply(*reply, queue->queue, subscription, config_.name_space);
+  if (!outcome) {
+    core_.logger().warn("pull from queue {} of {} on {}: {}", queue->queue.queue_id, queue->queue.topic,
+                        queue->queue.broker_name, outcome.error().message);
+    return pull_after(queue, generation, config_.pull_error_delay);
+  }
+  {
+    std::lock_guard lock(mutex_);
+    if (queue->dropped || queue->generation != generation) return;
+    queue->suggested_broker_id = outcome->suggested_broker_id;
+    if (outcome->status == PullStatus::kOffsetIllegal) {
+      core_.logger().warn("offset {} of queue {} of {} on {} is outside of what is stored; going on at {}",
+                          queue->next_offset, queue->queue.queue_id, queue->queue.topic, queue->queue.broker_name,
+                          outcome->next_offset);
+    }
+    queue->next_offset = outcome->next_offset;
+    for (auto& message : outcome->messages) {
+      queue->bytes += static_cast<int64_t>(message.body().size());
+      queue->cached.push_back(std::move(message));
+    }
+    if (queue->cached.empty()) queue->position = queue->next_offset;
+  }
+  if (!outcome->messages.empty()) arrived_.notify_all();
+  pull(queue, generation);
+}
+
+Result<std::vector<ReceivedMessage>> PullConsumer::Impl::poll(std::chrono::milliseconds timeout) {
+  APOGEE_TRY(check_callable("poll"));
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  std::vector<ReceivedMessage> messages;
+  std::unique_lock lock(mutex_);
+  for (const auto& [key, queue] : table_) queue->done = queue->position;
+  auto has_any = [this] {
+    return std::any_of(table_.begin(), table_.end(),
+                       [](const auto& entry) { return !entry.second->paused && !entry.second->cached.empty(); });
+  };
+  arrived_.wait_until(lock, deadline, [&] { return !running_ || has_any(); });
+  if (!running_) return Error{Errc::kClosed, "the consumer is shut down"};
+  const auto limit = static_cast<size_t>(config_.poll_batch_max);
+  auto entry = table_.upper_bound(polled_last_);
+  for (size_t i = 0; i < table_.size() && messages.size() < limit; ++i, ++entry) {
+    if (entry == table_.end()) entry = table_.begin();
+    auto& queue = *entry->second;
+    if (queue.paused) continue;
+    while (!queue.cached.empty() && messages.size() < limit) {
+      auto& message = queue.cached.front();
+      queue.bytes -= static_cast<int64_t>(message.body().size());
+      queue.position = message.queue_offset() + 1;
+      messages.push_back(std::move(message));
+      queue.cached.pop_front();
+      polled_last_ = entry->first;
+    }
+    // What the broker skipped behind the last message is done with it.
+    if (queue.cached.empty() && queue.next_offset > queue.position) queue.position = queue.next_offset;
+  }
+  return messages;
+}
+
+FetchQueuePtr PullConsumer::Impl::find_locked(const MessageQueue& wire_queue) const {
+  auto found = table_.find(wire_queue);
+  return found == table_.end() ? nullptr : found->second;
+}
+
+std::vector<FetchQueuePtr> PullConsumer::Impl::all_queues() const {
+  std::vector<FetchQueuePtr> all;
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, queue] : table_) all.push_back(queue);
+  return all;
+}
+
+std::vector<MessageQueue> PullConsumer::Impl::assignment() const {
+  std::vector<MessageQueue> mine;
+  for (const auto& queue : all_queues()) mine.push_back(core_.named_queue(queue->queue));
+  return mine;
+}
+
+Result<int64_t> PullConsumer::Impl::wait_for_offset(const std::function<void(ConsumerCore::OffsetCallback)>& ask) {
+  auto promise = std::make_shared<std::promise<Result<int64_t>>>();
+  auto future = promise->get_future();
+  ask([promise](Result<int64_t> offset) { promise->set_value(std::move(offset)); });
+  if (future.wait_for(config_.request_timeout * 2 + std::chrono::seconds(1)) != std::future_status::ready) {
+    return Error{Errc::kTimeout, "no answer in time"};
+  }
+  return future.get();
+}
+
+Status PullConsumer::Impl::ensure_route(const std::string& wire_topic) {
+  if (core_.instance().route(wire_topic)) return {};
+  auto promise = std::make_shared<std::promise<Status>>();
+  auto future = promise->get_future();
+  core_.instance().fetch_route(wire_topic, 0, [promise](Result<TopicRoutePtr> found) {
+    promise->set_value(found ? Status() : Status(std::move(found).error()));
+  });
+  if (future.wait_for(config_.request_timeout * 2 + std::chrono::seconds(1)) != std::future_status::ready) {
+    return Error{Errc::kTimeout, "no answer in time"};
+  }
+  return future.get();
+}
+
+Result<std::vector<MessageQueue>> PullConsumer::Impl::queues(const std::string& topic) {
+  APOGEE_TRY(check_callable("queues"));
+  APOGEE_TRY(check_topic_name(topic));
+  const std::string wire = core_.wire_name(topic);
+  APOGEE_TRY(ensure_route(wire));
+  auto route = core_.instance().route(wire);
+  if (!route) return Error{Errc::kNotFound, "no route for topic " + topic};
+  std::vector<MessageQueue> named;
+  for (const auto& queue : route->read_queues) named.push_back(core_.named_queue(queue));
+  return named;
+}
+
+Status PullConsumer::Impl::seek(const MessageQueue& queue, SeekTo where, int64_t offset) {
+  APOGEE_TRY(check_callable("seek"));
+  const MessageQueue key = core_.wire_queue(queue);
+  {
+    std::lock_guard lock(mutex_);
+    if (!find_locked(key)) return Error{Errc::kInvalidArgument, "queue: is not assigned to this consumer"};
+  }
+  APOGEE_TRY(ensure_route(key.topic));
+  int64_t min = 0;
+  int64_t max = 0;
+  if (where != SeekTo::kEnd) {
+    APOGEE_TRY_ASSIGN(min, wait_for_offset([&](ConsumerCore::OffsetCallback done) {
+      core_.query_offset(key, RequestCode::kGetMinOffset, 0, std::move(done));
+    }));
+  }
+  if (where != SeekTo::kBegin) {
+    APOGEE_TRY_ASSIGN(max, wait_for_offset([&](ConsumerCore::OffsetCallback done) {
+      core_.query_offset(key, RequestCode::kGetMaxOffset, 0, std::move(done));
+    }));
+  }
+  if (where == SeekTo::kBegin) offset = min;
+  if (where == SeekTo::kEnd) offset = max;
+  if (where == SeekTo::kOffset && (offset < min || offset > max)) {
+    return Error{Errc::kInvalidArgument, "offset: " + std::to_string(offset) + " is not in [" + std::to_string(min) +
+                                             ", " + std::to_string(max) + "]"};
+  }
+  std::lock_guard lock(mutex_);
+  auto found = find_locked(key);
+  if (!found) return Error{Errc::kInvalidArgument, "queue: is not assigned to this consumer any more"};
+  found->go_to(offset);
+  core_.loop().post([this, found, generation = found->generation] { pull(found, generation); });
+  return {};
+}
+
+int64_t PullConsumer::Impl::position(const MessageQueue& queue) const {
+  std::lock_guard lock(mutex_);
+  auto found = find_locked(core_.wire_queue(queue));
+  return found ? found->position : -1;
+}
+
+void PullConsumer::Impl::auto_commit() {
+  std::vector<MessageQueue> queues;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, queue] : table_) {
+      if (queue->done < 0) continue;
+      core_.offsets().update(key, queue->done, false);
+      queues.push_back(key);
+    }
+  }
+  core_.persist(queues, nullptr);
+}
+
+Status PullConsumer::Impl::wait_for_commit(const std::vector<MessageQueue>& queues) {
+  auto promise = std::make_shared<std::promise<Status>>();
+  auto future = promise->get_future();
+  core_.persist(queues, [promise](Status committed) { promise->set_value(std::move(committed)); });
+  if (future.wait_for(config_.request_timeout + std::chrono::seconds(1)) != std::future_status::ready) {
+    return Error{Errc::kTimeout, "commit: no answer in time"};
+  }
+  return future.get();
+}
+
+Status PullConsumer::Impl::commit() {
+  APOGEE_TRY(check_callable("commit"));
+  std::vector<MessageQueue> queues;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, queue] : table_) {
+      if (queue->position < 0) continue;
+      queue->done = queue->position;
+      core_.offsets().update(key, queue->position, false);
+      queues.push_back(key);
+    }
+  }
+  return wait_for_commit(queues);
+}
+
+Status PullConsumer::Impl::commit(const std::map<MessageQueue, int64_t>& offsets) {
+  APOGEE_TRY(check_callable("commit"));
+  std::vector<MessageQueue> queues;
+  for (const auto& [queue, offset] : offsets) {
+    if (offset < 0) return Error{Errc::kInvalidArgument, "offset: is negative"};
+    queues.push_back(core_.wire_queue(queue));
+    APOGEE_TRY(ensure_route(queues.back().topic));
+    core_.offsets().update(queues.back(), offset, false);
+  }
+  return wait_for_commit(queues);
+}
+
+Result<int64_t> PullConsumer::Impl::committed(const MessageQueue& queue) {
+  APOGEE_TRY(check_callable("committed"));
+  const MessageQueue key = core_.wire_queue(queue);
+  APOGEE_TRY(ensure_route(key.topic));
+  return wait_for_offset([&](ConsumerCore::OffsetCallback done) { core_.fetch_committed(key, std::move(done)); });
+}
+
+Result<int64_t> PullConsumer::Impl::offset_for_time(const MessageQueue& queue, int64_t time_ms) {
+  APOGEE_TRY(check_callable("offset_for_time"));
+  const MessageQueue key = core_.wire_queue(queue);
+  APOGEE_TRY(ensure_route(key.topic));
+  return wait_for_offset([&](ConsumerCore::OffsetCallback done) {
+    core_.query_offset(key, RequestCode::kSearchOffsetByTimestamp, time_ms, std::move(done));
+  });
+}
+
+void PullConsumer::Impl::set_paused(const std::vector<MessageQueue>& queues, bool paused) {
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& queue : queues) {
+      if (auto found = find_locked(core_.wire_queue(queue))) found->paused = paused;
+    }
+  }
+  arrived_.notify_all();
+}
+
+bool PullConsumer::Impl::on_request(Command& request, const remoting::Responder& respond) {
+  switch (request.request_code()) {
+    case RequestCode::kResetConsumerClientOffset: reset_offsets(request); return true;
+    case RequestCode::kGetConsumerStatusFromClient:
+    case RequestCode::kGetConsumerRunningInfo: break;
+    default: return false;
+  }
+  const bool status = request.request_code() == RequestCode::kGetConsumerStatusFromClient;
+  const char* field = status ? "group" : "consumerGroup";
+  if (request.ext.get(field).value_or("") != core_.group()) {
+    respond(Command::response_to(request, response_code::kSystemError,
+                                 std::string(field) + ": this client is no member of that group"));
+    return true;
+  }
+  Command reply = Command::response_to(request, response_code::kSuccess);
+  if (status) {
+    const auto topic = request.ext.get("topic");
+    remoting::GetConsumerStatusBody body;
+    for (const auto& [queue, offset] : core_.offsets().all()) {
+      if (!topic || *topic == queue.topic) body.message_queue_table[queue] = offset;
+    }
+    reply.body = SharedBytes::from(remoting::encode(body));
+  } else {
+    remoting::ConsumerRunningInfo info;
+    info.properties["PROP_CONSUMEORDERLY"] = "false";
+    info.properties["PROP_CONSUME_TYPE"] = remoting::to_string(remoting::ConsumeType::kActively);
+    info.properties["PROP_CLIENT_VERSION"] = "V5_3_3";
+    info.properties["PROP_CONSUMER_START_TIMESTAMP"] = std::to_string(started_ms_);
+    info.properties["PROP_NAMESERVER_ADDR"] = core_.instance().name_servers_text();
+    info.properties["PROP_THREADPOOL_CORE_SIZE"] = "0";
+    for (const auto& subscription : core_.subscriptions()) info.subscription_set.push_back(*subscription);
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, queue] : table_) {
+      auto& of_queue = info.mq_table[key];
+      of_queue.commit_offset = core_.offsets().get(key).value_or(-1);
+      of_queue.cached_msg_count = static_cast<int32_t>(queue->cached.size());
+      of_queue.cached_msg_size_in_mib = static_cast<int32_t>(queue->bytes / (1024 * 1024));
+      if (!queue->cached.empty()) {
+        of_queue.cached_msg_min_offset = queue->cached.front().queue_offset();
+        of_queue.cached_msg_max_offset = queue->cached.back().queue_offset();
+      }
+      of_queue.last_pull_timestamp = queue->last_pull_ms;
+    }
+    reply.body = SharedBytes::from(remoting::encode(info));
+  }
+  respond(std::move(reply));
+  return true;
+}
+
+void PullConsumer::Impl::reset_offsets(const Command& request) {
+  if (request.ext.get("group").value_or("") != core_.group()) return;
+  auto body = remoting::decode_reset_offset_body(request.body.bytes);
+  if (!body) {
+    core_.logger().warn("reset of offsets: {}", body.error().message);
+    return;
+  }
+  std::vector<MessageQueue> reset;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& [key, offset] : body->offset_table) {
+      auto queue = find_locked(key);
+      if (!queue) continue;
+      queue->go_to(offset);
+      core_.offsets().update(key, offset, false);
+      reset.push_back(key);
+      core_.loop().post([this, queue, generation = queue->generation] { pull(queue, generation); });
+    }
+  }
+  core_.persist(reset, nullptr);
+}
+
+PullConsumer::PullConsumer(PullConsumerConfig config) : impl_(std::make_unique<Impl>(std::move(config))) {}
+PullConsumer::~PullConsumer() { impl_->shutdown().ignore("nothing is left to be told"); }
+Status PullConsumer::start() { return impl_->start(); }
+Status PullConsumer::shutdown() { return impl_->shutdown(); }
+Status PullConsumer::subscribe(const std::string& topic, const std::string& tags) {
+  return impl_->subscribe(topic, tags);
+}
+Status PullConsumer::unsubscribe(const std::string& topic) { return impl_->unsubscribe(topic); }
+Status PullConsumer::assign(const std::vector<MessageQueue>& queues) { return impl_->assign(queues); }
+void PullConsumer::set_assignment_listener(AssignmentListener listener) {
+  impl_->set_assignment_listener(std::move(listener));
+}
+Result<std::vector<MessageQueue>> PullConsumer::queues(const std::string& topic) { return impl_->queues(topic); }
+std::vector<MessageQueue> PullConsumer::assignment() const { return impl_->assignment(); }
+Result<std::vector<ReceivedMessage>> PullConsumer::poll(std::chrono::milliseconds timeout) {
+  return impl_->poll(timeout);
+}
+Status PullConsumer::seek(const MessageQueue& queue, int64_t offset) {
+  return impl_->seek(queue, Impl::SeekTo::kOffset, offset);
+}
+Status PullConsumer::seek_to_begin(const MessageQueue& queue) { return impl_->seek(queue, Impl::SeekTo::kBegin, 0); }
+Status PullConsumer::seek_to_end(const MessageQueue& queue) { return impl_->seek(queue, Impl::SeekTo::kEnd, 0); }
+int64_t PullConsumer::position(const MessageQueue& queue) const { return impl_->position(queue); }
+Status PullConsumer::commit() { return impl_->commit(); }
+Status PullConsumer::commit(const std::map<MessageQueue, int64_t>& offsets) { return impl_->commit(offsets); }
+Result<int64_t> PullConsumer::committed(const MessageQueue& queue) { return impl_->committed(queue); }
+Result<int64_t> PullConsumer::offset_for_time(const MessageQueue& queue, int64_t time_ms) {
+  return impl_->offset_for_time(queue, time_ms);
+}
+void PullConsumer::pause(const std::vector<MessageQueue>& queues) { impl_->set_paused(queues, true); }
+void PullConsumer::resume(const std::vector<MessageQueue>& queues) { impl_->set_paused(queues, false); }
+std::string PullConsumer::client_id() const { return impl_->client_id(); }
+
+}  // namespace apogee
