@@ -1,0 +1,94 @@
+#include "nameserver/handlers/route_handlers.h"
+
+#include "common/remoting/bodies/kv_bodies.h"
+#include "common/remoting/bodies/route_bodies.h"
+
+namespace apogee::nameserver {
+namespace {
+
+using remoting::Command;
+
+/// First header version (V4_9_4) of clients that read standard JSON here.
+constexpr int32_t kStandardJsonVersion = 401;
+
+Command topic_list(const Command& request, std::vector<std::string> topics, std::string broker_address = {}) {
+  return reply_with_body(request, remoting::encode(remoting::TopicList{std::move(topics), std::move(broker_address)}));
+}
+Command switched_off(const Command& request, const char* key) {
+  return refusal(request, remoting::response_code::kSystemError, fmt::format("disabled: the setting {} is false", key));
+}
+
+}  // namespace
+
+Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) const {
+  APOGEE_FIELD(std::string topic, request, required_text, "topic");
+  if (config_.need_wait_for_service && now_ms_() - started_at_ms_ < int64_t{config_.wait_s_for_service} * 1000)
+    return refusal(request, remoting::response_code::kSystemError, "name server not ready: it waits for brokers to register");
+  auto route = routes_.route(topic);
+  if (!route)
+    return refusal(request, remoting::response_code::kTopicNotExist,
+                   fmt::format("No topic route info in name server for the topic: {}", topic));
+  if (config_.order_message_enable) route->order_topic_conf = kv_.get(kOrderTopicNamespace, topic).value_or("");
+  const bool standard =
+      request.version >= kStandardJsonVersion || request.ext.get_bool("acceptStandardJsonOnly").value_or(false);
+  return reply_with_body(request, standard ? remoting::encode(*route) : remoting::encode_for_old_clients(*route));
+}
+
+Command RouteHandlers::cluster_info(const Caller& /*caller*/, const Command& request) const {
+  return reply_with_body(request, remoting::encode(routes_.cluster_info()));
+}
+
+Command RouteHandlers::all_topics(const Caller& /*caller*/, const Command& request) const {
+  if (!config_.enable_all_topic_list) return switched_off(request, "enableAllTopicList");
+  return topic_list(request, routes_.topics());
+}
+
+Command RouteHandlers::topics_of_cluster(const Caller& /*caller*/, const Command& request) const {
+  if (!config_.enable_topic_list) return switched_off(request, "enableTopicList");
+  APOGEE_FIELD(std::string cluster, request, required_text, "cluster");
+  return topic_list(request, routes_.topics_of_cluster(cluster));
+}
+
+Command RouteHandlers::system_topics(const Caller& /*caller*/, const Command& request) const {
+  auto answer = routes_.system_topics();
+  return topic_list(request, std::move(answer.topics), std::move(answer.broker_address));
+}
+
+Command RouteHandlers::unit_topics(const Caller& /*caller*/, const Command& request) const {
+  if (!config_.enable_topic_list) return switched_off(request, "enableTopicList");
+  using remoting::RequestCode;
+  auto kind = RouteTable::UnitKind::kUnit;
+  if (request.request_code() == RequestCode::kGetHasUnitSubTopicList) kind = RouteTable::UnitKind::kUnitSubscription;
+  if (request.request_code() == RequestCode::kGetHasUnitSubUnunitTopicList)
+    kind = RouteTable::UnitKind::kUnitSubscriptionOnly;
+  return topic_list(request, routes_.unit_topics(kind));
+}
+
+Command RouteHandlers::delete_topic(const Caller& caller, const Command& request) const {
+  APOGEE_FIELD(std::string topic, request, required_text, "topic");
+  const std::string cluster(request.ext.get("clusterName").value_or(""));
+  routes_.delete_topic(topic, cluster);
+  logger_.info("topic {} deleted from {}, as asked by {}", topic, cluster.empty() ? "every cluster" : cluster,
+               caller.address);
+  return reply(request);
+}
+
+Command RouteHandlers::wipe_write_permission(const Caller& caller, const Command& request) const {
+  APOGEE_FIELD(std::string name, request, required_text, "brokerName");
+  const int32_t count = routes_.wipe_write_permission(name);
+  logger_.info("write permission taken from {} topics of broker {}, as asked by {}", count, name, caller.address);
+  auto response = reply(request);
+  response.ext.set("wipeTopicCount", count);
+  return response;
+}
+
+Command RouteHandlers::add_write_permission(const Caller& caller, const Command& request) const {
+  APOGEE_FIELD(std::string name, request, required_text, "brokerName");
+  const int32_t count = routes_.add_write_permission(name);
+  logger_.info("write permission given to {} topics of broker {}, as asked by {}", count, name, caller.address);
+  auto response = reply(request);
+  response.ext.set("addTopicCount", count);
+  return response;
+}
+
+}  // namespace apogee::nameserver

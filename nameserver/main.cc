@@ -1,0 +1,109 @@
+#include <fmt/core.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+#include <memory>
+
+#include "common/base/log_file.h"
+#include "common/config/command_line.h"
+#include "nameserver/config.h"
+#include "nameserver/nameserver.h"
+
+namespace apogee::nameserver {
+namespace {
+
+constexpr const char* kVersion = "0.1.0";
+
+config::Program program() {
+  config::Program program;
+  program.name = "mqnamesrv";
+  program.version = kVersion;
+  program.summary =
+      "The name server of ApogeeMQ: brokers register with it, and clients ask it which brokers have a topic.\n"
+      "It keeps routes in memory only; run two or three of them, independent of each other.";
+  program.examples =
+      "  mqnamesrv                                  listen on 0.0.0.0:9876, files below $HOME\n"
+      "  mqnamesrv -c conf/namesrv.conf             settings from a file\n"
+      "  mqnamesrv --listenPort 0 --logDir \"\"       any free port, printed at the start; no log file\n"
+      "  mqshutdown namesrv                         stop it\n";
+  program.environment = {{"ROCKETMQ_HOME", "rocketmqHome"}};
+  return program;
+}
+
+/// Every connection costs a descriptor, so take as many as the system lets us.
+void raise_descriptor_limit(const Logger& logger) {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) logger.warn("cannot raise the limit of open files");
+}
+
+/// Signals come to wait_for_end() only; threads that start later inherit the mask.
+sigset_t block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
+  pthread_sigmask(SIG_BLOCK, &set, nullptr);
+  std::signal(SIGPIPE, SIG_IGN);
+  return set;
+}
+
+void wait_for_end(const sigset_t& signals, LogFile& log, const Logger& logger) {
+  for (int number = 0; sigwait(&signals, &number) == 0;) {
+    if (number != SIGHUP) {
+      logger.info("stopping: signal {}", number);
+      return;
+    }
+    if (auto status = log.reopen(); !status) logger.error("{}", status.error().message);
+  }
+}
+
+int fail(const Error& error) {
+  fmt::print(stderr, "mqnamesrv: {}\n", error.message);
+  return 1;
+}
+
+int run(int argc, char** argv) {
+  auto config = NameServerConfig::from_environment();
+  config::ConfigTable table;
+  add_rows(config, table);
+  const std::string default_store_path = config.config_store_path;
+  auto line = config::parse_command_line(argc, argv, program(), table, std::cout, std::cerr);
+  if (line.exit_code) return *line.exit_code;
+  if (!line.config_file.empty() && config.config_store_path == default_store_path)
+    config.config_store_path = line.config_file;
+
+  const sigset_t signals = block_signals();
+  LogFile::Options log_options;
+  if (!config.log_dir.empty()) log_options.path = config.log_dir + "/namesrv.log";
+  log_options.file_bytes_max = static_cast<size_t>(config.log_file_bytes_max);
+  log_options.files_max = static_cast<size_t>(config.log_files_max);
+  log_options.to_stderr = config.log_to_stderr;
+  auto log = LogFile::open(log_options);
+  if (!log) return fail(log.error());
+  Logger logger((*log)->sink(), config.log_level);
+  for (const auto& notice : table.take_notices()) logger.warn("{}", notice);
+  raise_descriptor_limit(logger);
+
+  NameServer server(config, table, logger);
+  server.set_change_listener(
+      [&logger, &config](const std::vector<config::ConfigTable::Change>&) { logger.set_level(config.log_level); });
+  if (auto status = server.start(); !status) {
+    logger.error("cannot start: {}", status.error().message);
+    return fail(status.error());
+  }
+  fmt::print("The Name Server boot success. serializeType=JSON, address {}:{}\n", config.bind_address, server.port());
+  std::fflush(stdout);
+  wait_for_end(signals, **log, logger);
+  server.stop();
+  return 0;
+}
+
+}  // namespace
+}  // namespace apogee::nameserver
+
+int main(int argc, char** argv) { return apogee::nameserver::run(argc, argv); }

@@ -1,0 +1,312 @@
+#include "nameserver/route_table.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <mutex>
+
+namespace apogee::nameserver {
+namespace {
+
+constexpr int32_t kUnitFlag = 1;
+constexpr int32_t kUnitSubscriptionFlag = 2;
+constexpr int64_t kMasterId = 0;
+
+remoting::QueueData queue_data(const std::string& broker_name, const remoting::TopicConfig& topic) {
+  remoting::QueueData queues;
+  queues.broker_name = broker_name;
+  queues.read_queue_nums = topic.read_queue_nums;
+  queues.write_queue_nums = topic.write_queue_nums;
+  queues.perm = topic.perm;
+  queues.topic_sys_flag = topic.topic_sys_flag;
+  return queues;
+}
+
+}  // namespace
+
+Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t now_ms) {
+  const BrokerKey key{r.cluster, r.broker_address};
+  std::unique_lock lock(mutex_);
+  auto known = brokers_.find(r.broker_name);
+  if (known != brokers_.end()) {
+    const auto& addresses = known->second.broker_addrs;
+    auto same_id = addresses.find(r.broker_id);
+    if (same_id != addresses.end() && same_id->second != r.broker_address) {
+      const auto* live = liveness_.find({r.cluster, same_id->second});
+      if (live != nullptr && live->data_version.state_version > r.topics.data_version.state_version) {
+        liveness_.remove(key);
+        return Error{Errc::kInvalidArgument,
+                     fmt::format("register broker failed: {} has {} with id {} and state version {}, which is newer than {}",
+                                 r.broker_name, same_id->second, r.broker_id, live->data_version.state_version,
+                                 r.topics.data_version.state_version)};
+      }
+    }
+  }
+  const bool id_known = known != brokers_.end() && known->second.broker_addrs.count(r.broker_id) != 0;
+  if (!id_known && r.topics.topic_config_table.size() == 1) {
+    return Error{Errc::kInvalidArgument,
+                 fmt::format("register broker failed: {} with id {} must register all its topics first", r.broker_name,
+                             r.broker_id)};
+  }
+
+  auto& broker = brokers_[r.broker_name];
+  broker.broker_name = r.broker_name;
+  if (broker.cluster != r.cluster) {
+    if (auto old = clusters_.find(broker.cluster); old != clusters_.end()) {
+      old->second.erase(r.broker_name);
+      if (old->second.empty()) clusters_.erase(old);
+    }
+    broker.cluster = r.cluster;
+  }
+  clusters_[r.cluster].insert(r.broker_name);
+  for (auto each = broker.broker_addrs.begin(); each != broker.broker_addrs.end();) {
+    const bool moved = each->second == r.broker_address && each->first != r.broker_id;  // a slave became master
+    each = moved ? broker.broker_addrs.erase(each) : std::next(each);
+  }
+  broker.broker_addrs[r.broker_id] = r.broker_address;
+
+  const auto* live = liveness_.find(key);
+  const bool changed = live == nullptr || live->data_version != r.topics.data_version;
+  if (r.broker_id == kMasterId) take_over_topics(r, !id_known, changed);
+
+  BrokerLiveness::Entry entry;
+  entry.heard_at_ms = now_ms;
+  entry.silence_ms_max = r.silence_ms_max.value_or(kBrokerSilenceMsMax);
+  entry.data_version = r.topics.data_version;
+  entry.connection = r.connection;
+  entry.ha_server_address = r.ha_server_address;
+  liveness_.put(key, std::move(entry));
+
+  MasterInfo answer;
+  auto master = broker.broker_addrs.find(kMasterId);
+  if (r.broker_id != kMasterId && master != broker.broker_addrs.end()) {
+    if (const auto* master_live = liveness_.find({r.cluster, master->second})) {
+      answer.master_address = master->second;
+      answer.ha_server_address = master_live->ha_server_address;
+    }
+  }
+  return answer;
+}
+
+void RouteTable::take_over_topics(const Registration& r, bool first, bool changed) {
+  const auto& named = r.topics.topic_config_table;
+  // A table of one topic is an addition to what was registered before, not the whole.
+  if (r.delete_missing_topics && changed && named.size() > 1) {
+    for (auto each = topics_.begin(); each != topics_.end();) {
+      if (named.count(each->first) == 0) each->second.erase(r.broker_name);
+      each = each->second.empty() ? topics_.erase(each) : std::next(each);
+    }
+  }
+  for (const auto& [name, topic] : named) {
+    auto& queues = topics_[name];
+    if (first || changed || queues.count(r.broker_name) == 0) queues[r.broker_name] = queue_data(r.broker_name, topic);
+  }
+}
+
+bool RouteTable::unregister_broker(const std::string& cluster, const std::string& broker_name,
+                                   const std::string& address) {
+  std::unique_lock lock(mutex_);
+  return unregister_locked(cluster, broker_name, address);
+}
+
+bool RouteTable::unregister_locked(const std::string& cluster, const std::string& broker_name,
+                                   const std::string& address) {
+  const bool was_alive = liveness_.remove({cluster, address});
+  auto found = brokers_.find(broker_name);
+  if (found == brokers_.end()) return was_alive;
+  auto& addresses = found->second.broker_addrs;
+  for (auto each = addresses.begin(); each != addresses.end();)
+    each = each->second == address ? addresses.erase(each) : std::next(each);
+  if (!addresses.empty()) return was_alive;
+  if (auto names = clusters_.find(found->second.cluster); names != clusters_.end()) {
+    names->second.erase(broker_name);
+    if (names->second.empty()) clusters_.erase(names);
+  }
+  brokers_.erase(found);
+  remove_topics_of(broker_name);
+  return was_alive;
+}
+
+bool RouteTable::remove_address(const BrokerKey& broker) {
+  for (const auto& [name, data] : brokers_) {
+    if (data.cluster != broker.cluster) continue;
+    for (const auto& id_and_address : data.broker_addrs)
+      if (id_and_address.second == broker.address) return unregister_locked(broker.cluster, std::string(name), broker.address);
+  }
+  return liveness_.remove(broker);
+}
+
+void RouteTable::remove_topics_of(const std::string& broker_name) {
+  for (auto each = topics_.begin(); each != topics_.end();) {
+    each->second.erase(broker_name);
+    each = each->second.empty() ? topics_.erase(each) : std::next(each);
+  }
+}
+
+std::vector<std::string> RouteTable::remove_by_connection(remoting::ConnectionId connection) {
+  std::vector<std::string> removed;
+  std::unique_lock lock(mutex_);
+  for (const auto& broker : liveness_.of_connection(connection)) {
+    remove_address(broker);
+    removed.push_back(broker.address);
+  }
+  return removed;
+}
+
+std::vector<RouteTable::Removed> RouteTable::remove_silent(int64_t now_ms) {
+  std::vector<Removed> removed;
+  std::unique_lock lock(mutex_);
+  for (const auto& broker : liveness_.silent_at(now_ms)) {
+    const auto* entry = liveness_.find(broker);
+    removed.push_back({broker.address, entry == nullptr ? 0 : entry->connection});
+    remove_address(broker);
+  }
+  return removed;
+}
+
+bool RouteTable::heard(const BrokerKey& broker, int64_t now_ms, std::optional<int64_t> silence_ms_max) {
+  std::unique_lock lock(mutex_);
+  if (silence_ms_max) liveness_.set_silence_ms_max(broker, *silence_ms_max);
+  return liveness_.heard(broker, now_ms);
+}
+
+RouteTable::VersionAnswer RouteTable::compare_version(const BrokerKey& broker, const remoting::DataVersion& version,
+                                                      int64_t now_ms) {
+  std::unique_lock lock(mutex_);
+  const auto* entry = liveness_.find(broker);
+  if (entry == nullptr) return {};
+  VersionAnswer answer;
+  answer.known = entry->data_version;
+  answer.changed = entry->data_version != version;
+  if (!answer.changed) liveness_.heard(broker, now_ms);
+  return answer;
+}
+
+std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& topic) const {
+  std::shared_lock lock(mutex_);
+  auto found = topics_.find(topic);
+  if (found == topics_.end()) return std::nullopt;
+  remoting::TopicRouteData route;
+  for (const auto& [broker_name, queues] : found->second) {
+    route.queue_datas.push_back(queues);
+    if (auto broker = brokers_.find(broker_name); broker != brokers_.end()) route.broker_datas.push_back(broker->second);
+  }
+  if (route.broker_datas.empty()) return std::nullopt;
+  return route;
+}
+
+remoting::ClusterInfo RouteTable::cluster_info() const {
+  std::shared_lock lock(mutex_);
+  remoting::ClusterInfo info;
+  info.broker_addr_table = brokers_;
+  for (const auto& [cluster, names] : clusters_) info.cluster_addr_table[cluster].assign(names.begin(), names.end());
+  return info;
+}
+
+remoting::BrokerMemberGroup RouteTable::members(const std::string& cluster, const std::string& broker_name) const {
+  std::shared_lock lock(mutex_);
+  remoting::BrokerMemberGroup group;
+  group.cluster = cluster;
+  group.broker_name = broker_name;
+  auto found = brokers_.find(broker_name);
+  if (found != brokers_.end() && found->second.cluster == cluster) group.broker_addrs = found->second.broker_addrs;
+  return group;
+}
+
+Status RouteTable::register_topic(const std::string& topic, const std::vector<remoting::QueueData>& queues) {
+  std::unique_lock lock(mutex_);
+  for (const auto& each : queues)
+    if (brokers_.count(each.broker_name) == 0)
+      return Error{Errc::kNotFound, fmt::format("the broker {} is not registered", each.broker_name)};
+  for (const auto& each : queues) topics_[topic][each.broker_name] = each;
+  return {};
+}
+
+void RouteTable::delete_topic(const std::string& topic, const std::string& cluster) {
+  std::unique_lock lock(mutex_);
+  auto found = topics_.find(topic);
+  if (found == topics_.end()) return;
+  if (cluster.empty()) {
+    topics_.erase(found);
+    return;
+  }
+  auto names = clusters_.find(cluster);
+  if (names == clusters_.end()) return;
+  for (const auto& name : names->second) found->second.erase(name);
+  if (found->second.empty()) topics_.erase(found);
+}
+
+int32_t RouteTable::change_permission(const std::string& broker_name, int32_t clear, int32_t set) {
+  int32_t count = 0;
+  for (auto& [topic, queues] : topics_) {
+    auto found = queues.find(broker_name);
+    if (found == queues.end()) continue;
+    found->second.perm = (found->second.perm & ~clear) | set;
+    ++count;
+  }
+  return count;
+}
+
+int32_t RouteTable::wipe_write_permission(const std::string& broker_name) {
+  std::unique_lock lock(mutex_);
+  return change_permission(broker_name, remoting::perm::kWrite, 0);
+}
+
+int32_t RouteTable::add_write_permission(const std::string& broker_name) {
+  std::unique_lock lock(mutex_);
+  return change_permission(broker_name, ~0, remoting::perm::kRead | remoting::perm::kWrite);
+}
+
+std::vector<std::string> RouteTable::topics() const {
+  std::shared_lock lock(mutex_);
+  std::vector<std::string> names;
+  names.reserve(topics_.size());
+  for (const auto& entry : topics_) names.push_back(entry.first);
+  return names;
+}
+
+std::vector<std::string> RouteTable::topics_of_cluster(const std::string& cluster) const {
+  std::shared_lock lock(mutex_);
+  std::vector<std::string> names;
+  auto members = clusters_.find(cluster);
+  if (members == clusters_.end()) return names;
+  for (const auto& [topic, queues] : topics_) {
+    if (std::any_of(queues.begin(), queues.end(), [&](const auto& each) { return members->second.count(each.first) != 0; }))
+      names.push_back(topic);
+  }
+  return names;
+}
+
+RouteTable::SystemTopics RouteTable::system_topics() const {
+  std::shared_lock lock(mutex_);
+  SystemTopics answer;
+  std::set<std::string> names;
+  for (const auto& [cluster, brokers] : clusters_) {
+    names.insert(cluster);
+    names.insert(brokers.begin(), brokers.end());
+  }
+  answer.topics.assign(names.begin(), names.end());
+  for (const auto& [name, broker] : brokers_) {
+    if (broker.broker_addrs.empty()) continue;
+    answer.broker_address = broker.broker_addrs.begin()->second;
+    break;
+  }
+  return answer;
+}
+
+std::vector<std::string> RouteTable::unit_topics(UnitKind kind) const {
+  std::shared_lock lock(mutex_);
+  std::vector<std::string> names;
+  for (const auto& [topic, queues] : topics_) {
+    if (queues.empty()) continue;
+    const int32_t flags = queues.begin()->second.topic_sys_flag;
+    const bool unit = (flags & kUnitFlag) != 0, subscription = (flags & kUnitSubscriptionFlag) != 0;
+    const bool wanted = kind == UnitKind::kUnit               ? unit
+                        : kind == UnitKind::kUnitSubscription ? subscription
+                                                              : subscription && !unit;
+    if (wanted) names.push_back(topic);
+  }
+  return names;
+}
+
+}  // namespace apogee::nameserver

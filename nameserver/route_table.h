@@ -1,0 +1,105 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+#include "common/remoting/bodies/register_broker_body.h"
+#include "common/remoting/bodies/route_bodies.h"
+#include "nameserver/broker_liveness.h"
+
+namespace apogee::nameserver {
+
+/// What REGISTER_BROKER says.
+struct Registration {
+  std::string cluster, broker_name, broker_address, ha_server_address;
+  int64_t broker_id = 0;  ///< 0 = master
+  remoting::ConnectionId connection = 0;
+  std::optional<int64_t> silence_ms_max;  ///< what the broker announced instead of kBrokerSilenceMsMax
+  remoting::TopicConfigSerializeWrapper topics;
+  bool delete_missing_topics = false;  ///< topics that the broker had and does not name now
+};
+
+/// What a slave is told about its master; empty for a master, and while there is none.
+struct MasterInfo {
+  std::string master_address, ha_server_address;
+};
+
+/// Which brokers exist, which topics they have, and which of them are alive.
+/// Thread: any; one lock, shared by readers. Answers are copies.
+class RouteTable {
+ public:
+  /// Adds or refreshes a broker and, of a master, the topics that it names; topics that it does not name stay.
+  /// Errors: kInvalidArgument for a registration that must not be taken over: its table is older (state version) than
+  /// that of the broker that has its name and id, or an unknown broker announces one topic only, which would make
+  /// its full table look known.
+  [[nodiscard]] Result<MasterInfo> register_broker(const Registration& registration, int64_t now_ms);
+  /// False when no such broker was registered.
+  bool unregister_broker(const std::string& cluster, const std::string& broker_name, const std::string& address);
+  /// Removes every broker that registered by this connection; returns their addresses.
+  std::vector<std::string> remove_by_connection(remoting::ConnectionId connection);
+  struct Removed {
+    std::string address;
+    remoting::ConnectionId connection = 0;
+  };
+  /// Removes brokers that were silent for too long.
+  std::vector<Removed> remove_silent(int64_t now_ms);
+  /// BROKER_HEARTBEAT. False when the broker is not known.
+  bool heard(const BrokerKey& broker, int64_t now_ms, std::optional<int64_t> silence_ms_max);
+
+  struct VersionAnswer {
+    bool changed = true;
+    std::optional<remoting::DataVersion> known;
+  };
+  /// QUERY_DATA_VERSION; an equal version counts as a sign of life.
+  VersionAnswer compare_version(const BrokerKey& broker, const remoting::DataVersion& version, int64_t now_ms);
+
+  /// nullopt when the topic is unknown or none of its brokers is alive.
+  [[nodiscard]] std::optional<remoting::TopicRouteData> route(const std::string& topic) const;
+  [[nodiscard]] remoting::ClusterInfo cluster_info() const;
+  [[nodiscard]] remoting::BrokerMemberGroup members(const std::string& cluster, const std::string& broker_name) const;
+
+  /// REGISTER_TOPIC_IN_NAMESRV. Error: kNotFound for a broker that is not registered; then nothing is changed.
+  [[nodiscard]] Status register_topic(const std::string& topic, const std::vector<remoting::QueueData>& queues);
+  /// From one cluster, or everywhere when it is empty.
+  void delete_topic(const std::string& topic, const std::string& cluster);
+  /// Takes the write permission from every topic of a broker name, or gives read and write permission, until the
+  /// broker registers a changed table. Returns how many topics it has.
+  int32_t wipe_write_permission(const std::string& broker_name);
+  int32_t add_write_permission(const std::string& broker_name);
+
+  [[nodiscard]] std::vector<std::string> topics() const;
+  [[nodiscard]] std::vector<std::string> topics_of_cluster(const std::string& cluster) const;
+  /// Names of clusters and brokers, which are topics of theirs, and the address of some broker.
+  struct SystemTopics {
+    std::vector<std::string> topics;
+    std::string broker_address;
+  };
+  [[nodiscard]] SystemTopics system_topics() const;
+  enum class UnitKind : uint8_t { kUnit, kUnitSubscription, kUnitSubscriptionOnly };
+  [[nodiscard]] std::vector<std::string> unit_topics(UnitKind kind) const;
+
+ private:
+  using QueuesByBroker = std::map<std::string, remoting::QueueData>;
+
+  // All with mutex_ held.
+  void take_over_topics(const Registration& registration, bool first, bool changed);
+  bool unregister_locked(const std::string& cluster, const std::string& broker_name, const std::string& address);
+  bool remove_address(const BrokerKey& broker);
+  void remove_topics_of(const std::string& broker_name);
+  int32_t change_permission(const std::string& broker_name, int32_t clear, int32_t set);
+
+  mutable std::shared_mutex mutex_;  // guards everything below
+  std::map<std::string, QueuesByBroker> topics_;
+  std::map<std::string, remoting::BrokerData> brokers_;
+  std::map<std::string, std::set<std::string>> clusters_;
+  BrokerLiveness liveness_;
+};
+
+}  // namespace apogee::nameserver
