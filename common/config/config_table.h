@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -56,13 +57,13 @@ class ConfigTable {
   void add_string(std::string key, std::string* field, std::string help, Traits traits = {});
   void add_string(std::string key, Tunable<std::string>* field, std::string help, Traits traits = {});
   /// names: what may be written, each with its value.
-  template <typename Enum>
+  template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
   void add_enum(std::string key, Enum* field, const std::vector<std::pair<std::string, Enum>>& names, std::string help,
                 Traits traits = {}) {
     add_choice(std::move(key), as_ints(names), [field] { return static_cast<int64_t>(*field); },
                [field](int64_t value) { *field = static_cast<Enum>(value); }, false, std::move(help), std::move(traits));
   }
-  template <typename Enum>
+  template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
   void add_enum(std::string key, Tunable<Enum>* field, const std::vector<std::pair<std::string, Enum>>& names,
                 std::string help, Traits traits = {}) {
     add_choice(std::move(key), as_ints(names), [field] { return static_cast<int64_t>(field->get()); },
