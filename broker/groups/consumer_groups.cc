@@ -100,8 +100,7 @@ bool update_subscriptions(SubscriptionTable& table, const std::vector<Subscripti
 
 }  // namespace
 
-bool ConsumerGroups::register_consumer(const ClientInfo& client, const ConsumerRegistration& registration,
-                                       bool notify) {
+bool ConsumerGroups::register_consumer(const ClientInfo& client, const ConsumerRegistration& registration) {
   Change change;
   {
     Shard& shard = shard_of(registration.group);
@@ -128,11 +127,11 @@ bool ConsumerGroups::register_consumer(const ClientInfo& client, const ConsumerR
     if (!joined && !subscribed) return false;
     change = {slot->first, state.snapshot};
   }
-  if (notify) tell({std::move(change)});
+  tell({std::move(change)});
   return true;
 }
 
-void ConsumerGroups::unregister(std::string_view group, remoting::ConnectionId connection, bool notify) {
+void ConsumerGroups::unregister(std::string_view group, remoting::ConnectionId connection) {
   Change change;
   {
     Shard& shard = shard_of(group);
@@ -152,7 +151,7 @@ void ConsumerGroups::unregister(std::string_view group, remoting::ConnectionId c
       change.group = slot->second.snapshot;
     }
   }
-  if (notify) tell({std::move(change)});
+  tell({std::move(change)});
 }
 
 template <typename Gone>

@@ -77,9 +77,8 @@ class ConsumerGroups {
 
   /// Adds or renews a member. The group's subscriptions become those of the registration; one of the same
   /// topic is replaced only by a newer one. True when members or subscriptions changed.
-  /// `notify`: whether the listener is told (the group's notifyConsumerIdsChangedEnable).
-  bool register_consumer(const ClientInfo& client, const ConsumerRegistration& registration, bool notify = true);
-  void unregister(std::string_view group, remoting::ConnectionId connection, bool notify = true);
+  bool register_consumer(const ClientInfo& client, const ConsumerRegistration& registration);
+  void unregister(std::string_view group, remoting::ConnectionId connection);
   /// Removes what was registered by a connection.
   void connection_closed(remoting::ConnectionId connection);
   /// Removes members whose last heartbeat is older than the life; call every 10 s. Returns how many.
