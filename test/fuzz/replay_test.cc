@@ -38,4 +38,5 @@ TEST_CASE("the corpus of every fuzz target runs through it") {
   replay("records", fuzz::records);
   replay("batch", fuzz::batch);
   replay("registration", fuzz::registration);
+  replay("properties_file", fuzz::properties_file);
 }
