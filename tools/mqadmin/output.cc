@@ -168,10 +168,10 @@ void Output::table(const Table& table) {
   write(json);
 }
 
-void Output::write(const JsonWriter& json) {
-  if (!json_) return;
-  std::fwrite(json.text().data(), 1, json.text().size(), stdout);
-  std::fputc('\n', stdout);
+void Output::write(const JsonWriter& json) { json_part(json.text() + "\n"); }
+
+void Output::json_part(std::string_view json) {
+  if (json_) std::fwrite(json.data(), 1, json.size(), stdout);
 }
 
 bool Output::flush() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }

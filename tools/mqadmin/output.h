@@ -59,6 +59,8 @@ class Output {
   void table(const Table& table);
   /// For programs; ends the line.
   void write(const JsonWriter& json);
+  /// For programs; a piece of a text that is too long to be built first.
+  void json_part(std::string_view json);
   /// false when standard output did not take everything.
   [[nodiscard]] bool flush();
 

@@ -144,6 +144,8 @@ Status change_write_perm(Invocation& in, bool add) {
   std::string broker = in.get('b');
   const auto& servers = in.client().namesrv_addresses();
   if (servers.empty()) return Error{Errc::kInvalidArgument, "no NameServer address is given"};
+  // The NameServers agree to anything; a name that nobody has is most likely a slip.
+  APOGEE_TRY(in.client().broker_address(broker));
   JsonWriter json;
   json.begin_array();
   Progress progress("NameServers", static_cast<int64_t>(servers.size()));

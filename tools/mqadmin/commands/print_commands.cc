@@ -81,16 +81,18 @@ std::string queue_text(const MessageQueue& queue) {
                      queue.queue_id);
 }
 
-/// Prints messages one after another; in JSON they are the members of one array.
+/// Prints messages one after another, so that a topic of any size goes through; in JSON they are the members of one
+/// array.
 class MessagePrinter {
  public:
   MessagePrinter(Invocation& in, bool with_body, std::string charset)
-      : in_(in), with_body_(with_body), charset_(std::move(charset)) {
-    json_.begin_array();
-  }
+      : in_(in), with_body_(with_body), charset_(std::move(charset)) {}
   Status print(const ReceivedMessage& message) {
     if (in_.out.json()) {
-      write_message(json_, message, with_body_);
+      JsonWriter json;
+      write_message(json, message, with_body_);
+      in_.out.json_part((printed_ ? ",\n" : "[") + json.text());
+      printed_ = true;
       return {};
     }
     std::string body = "NOT PRINT BODY";
@@ -100,13 +102,13 @@ class MessagePrinter {
     in_.out.line(fmt::format("MSGID: {} {} BODY: {}", message.msg_id(), message_line(message), body));
     return {};
   }
-  void finish() { in_.out.write(json_.end_array()); }
+  void finish() { in_.out.json_part(printed_ ? "]\n" : "[]\n"); }
 
  private:
   Invocation& in_;
   bool with_body_;
   std::string charset_;
-  JsonWriter json_;
+  bool printed_ = false;
 };
 
 Status check_charset(const std::string& charset) {
