@@ -21,7 +21,7 @@ const std::shared_ptr<const ReceivedMessage::Data>& empty_data() {
 
 }  // namespace
 
-Message& Message::set_keys(const std::vector<std::string>& keys) {
+Message& Message::set_key_list(const std::vector<std::string>& keys) {
   keys_.clear();
   for (const auto& key : keys) {
     if (!keys_.empty()) keys_ += ' ';

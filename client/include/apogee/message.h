@@ -26,7 +26,7 @@ class Message {
   Message& set_tags(std::string tag) { return tags_ = std::move(tag), *this; }
   /// Keys by which a message can be found again, separated by one space.
   Message& set_keys(std::string keys) { return keys_ = std::move(keys), *this; }
-  Message& set_keys(const std::vector<std::string>& keys);
+  Message& set_key_list(const std::vector<std::string>& keys);
   /// An application's own property. Reserved names (KEYS, TAGS, UNIQ_KEY, ...) are refused by the send.
   Message& set_property(std::string name, std::string value) {
     return properties_[std::move(name)] = std::move(value), *this;
