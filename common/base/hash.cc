@@ -50,6 +50,17 @@ int32_t java_string_hash(std::string_view utf8) {
   return static_cast<int32_t>(hash);
 }
 
+std::string to_valid_utf8(std::string_view text) {
+  std::string out;
+  out.reserve(text.size() + 16);
+  while (!text.empty()) {
+    std::string_view before = text;
+    bool replaced = take_code_point(text) == 0xFFFD;
+    out.append(replaced ? "\xEF\xBF\xBD" : before.substr(0, before.size() - text.size()));
+  }
+  return out;
+}
+
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
     bool replacement = text.substr(0, 3) == "\xEF\xBF\xBD";

@@ -14,6 +14,8 @@ namespace apogee {
 [[nodiscard]] std::vector<std::string_view> split(std::string_view text, std::string_view separator);
 [[nodiscard]] bool equals_ignore_case(std::string_view a, std::string_view b);  ///< ASCII
 [[nodiscard]] bool is_utf8(std::string_view text);
+/// The same text with U+FFFD in place of each byte that is not UTF-8, as Java decodes it.
+[[nodiscard]] std::string to_valid_utf8(std::string_view text);
 
 inline constexpr size_t kTopicBytesMax = 127;
 inline constexpr size_t kRetryTopicBytesMax = 255;  ///< of %RETRY% and %DLQ% topics

@@ -252,6 +252,11 @@ std::string to_properties_text(const std::map<std::string, std::string>& values)
   return text;
 }
 
+static bool last_line_goes_on(std::string_view text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.remove_suffix(1);
+  return goes_on(text);
+}
+
 std::string with_properties(std::string_view text, const std::map<std::string, std::string>& values) {
   std::map<std::string, LogicalLine> last;
   for (auto& line : logical_lines(text))
@@ -274,6 +279,7 @@ std::string with_properties(std::string_view text, const std::map<std::string, s
   }
   out.append(text.substr(at));
   if (!tail.empty() && !out.empty() && out.back() != '\n') out += '\n';
+  if (!tail.empty() && last_line_goes_on(out)) out += '\n';
   return out + tail;
 }
 

@@ -7,6 +7,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "common/base/text.h"
 #include "common/remoting/json_scanner.h"
 
 namespace apogee::remoting {
@@ -120,6 +121,8 @@ Result<json> read_json(std::string_view text, const JsonLimits& limits) {
   if (text.size() > limits.bytes_max)
     return Error{Errc::kTooLarge, fmt::format("JSON of {} bytes, more than {}", text.size(), limits.bytes_max)};
   if (text.substr(0, 3) == "\xEF\xBB\xBF") text.remove_prefix(3);
+  std::string valid;
+  if (!is_utf8(text)) text = valid = to_valid_utf8(text);
   TreeReader reader(text, limits.depth_max);
   json tree;
   if (!reader.read_all(tree))

@@ -27,6 +27,13 @@ TEST_CASE("is_utf8") {
     CHECK_FALSE(is_utf8(bad));
 }
 
+TEST_CASE("to_valid_utf8 replaces what is none") {
+  CHECK(to_valid_utf8("a蓝\xFF"
+                      "b\xE4\xB8") ==
+        "a蓝\xEF\xBF\xBD"
+        "b\xEF\xBF\xBD\xEF\xBF\xBD");
+}
+
 TEST_CASE("crc32 is the one of zlib") {
   CHECK(crc32("123456789") == 0xCBF43926U);
   CHECK(crc32("") == 0);
