@@ -31,7 +31,13 @@ async function startCluster(folder) {
     '--storePathRootDir', path.join(folder, 'store'), '--brokerName', 'broker-a', '-n', cluster.nameServer];
   cluster.folder = folder;
   cluster.brokerProcess = start(brokerBinary, cluster.brokerArguments, folder);
-  await eventually('the broker is registered', () => isRoutable(cluster.nameServer, 'TBW102'));
+  try {
+    await eventually('the broker is registered', () => isRoutable(cluster.nameServer, 'TBW102'));
+  } catch (error) {
+    for (const name of fs.readdirSync(folder).filter(file => file.endsWith('.out')))
+      console.log(`${name}:\n${fs.readFileSync(path.join(folder, name), 'utf8').slice(-2000)}`);
+    throw error;
+  }
 }
 
 async function makeTopic(name, queues, order = false) {
