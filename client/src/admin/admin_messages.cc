@@ -153,7 +153,7 @@ Result<SendReceipt> AdminClient::send(const Message& message, const admin::SendT
 }
 
 Result<admin::Pulled> AdminClient::pull(const admin::PullRequest& pull) {
-  APOGEE_TRY_ASSIGN(auto subscription, remoting::build_tag_subscription(pull.queue.topic, pull.tags, now_ms()));
+  APOGEE_TRY_ASSIGN(auto subscription, remoting::build_tag_subscription(pull.queue.topic, pull.tags, 0));
   auto request = Command::request(RequestCode::kPullMessage);
   request.ext.set("consumerGroup", pull.group);
   request.ext.set("queueOffset", pull.offset);

@@ -1,8 +1,6 @@
 #include "apogee/admin_client.h"
 
-#include <functional>
 #include <map>
-#include <mutex>
 
 #include "common/message/message_id.h"
 #include "common/message/message_record.h"
@@ -13,8 +11,8 @@
 #include "common/remoting/bodies/route_bodies.h"
 #include "common/remoting/bodies/stats_bodies.h"
 #include "common/remoting/bodies/topic_bodies.h"
-#include "common/remoting/remoting_server.h"
 #include "test/support/catch.h"
+#include "test/unit/client/fake_server.h"
 
 namespace {
 
@@ -25,68 +23,9 @@ using apogee::MessageQueue;
 using apogee::SharedBytes;
 using apogee::remoting::Command;
 using apogee::remoting::RequestCode;
+using apogee::test::FakeServer;
 namespace remoting = apogee::remoting;
 namespace rc = apogee::remoting::response_code;
-
-/// Answers each request code as the test says, and keeps what it was asked.
-class FakeServer {
- public:
-  using Answer = std::function<Command(const Command& request)>;
-
-  FakeServer() : server_(options(), logger_) {
-    server_.set_handler([this](const remoting::Caller&, Command request, remoting::Responder respond) {
-      Answer answer;
-      {
-        std::lock_guard lock(mutex_);
-        seen_.push_back(request);
-        auto found = answers_.find(request.code);
-        if (found != answers_.end()) answer = found->second;
-      }
-      respond(answer ? answer(request) : Command::response_to(request, rc::kRequestCodeNotSupported, "not here"));
-    });
-    REQUIRE(server_.start());
-  }
-  ~FakeServer() { server_.stop(); }
-
-  void on(RequestCode code, Answer answer) {
-    std::lock_guard lock(mutex_);
-    answers_[static_cast<int32_t>(code)] = std::move(answer);
-  }
-  void on(RequestCode code, const std::string& body) {
-    on(code, [body](const Command& request) {
-      auto answer = Command::response_to(request, rc::kSuccess);
-      answer.body = SharedBytes::from(body);
-      return answer;
-    });
-  }
-  void refuse(RequestCode code, int32_t response_code, const std::string& remark) {
-    on(code, [=](const Command& request) { return Command::response_to(request, response_code, remark); });
-  }
-  [[nodiscard]] std::string address() const { return "127.0.0.1:" + std::to_string(server_.port()); }
-  /// Requests with this code, in their order.
-  [[nodiscard]] std::vector<Command> seen(RequestCode code) {
-    std::lock_guard lock(mutex_);
-    std::vector<Command> matching;
-    for (const auto& request : seen_) {
-      if (request.request_code() == code) matching.push_back(request);
-    }
-    return matching;
-  }
-
- private:
-  static remoting::RemotingServer::Options options() {
-    remoting::RemotingServer::Options options;
-    options.bind_address = "127.0.0.1";
-    options.ports = {0};
-    options.io_threads = 1;
-    return options;
-  }
-  apogee::Logger logger_;
-  std::mutex mutex_;
-  std::map<int32_t, Answer> answers_;
-  std::vector<Command> seen_;
-  remoting::RemotingServer server_;
-};
 
 /// A NameServer and a broker that has the topic "T" with two queues.
 struct FakeCluster {
