@@ -1,0 +1,277 @@
+#include "broker/broker_config.h"
+
+#include <arpa/inet.h>
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "broker/ignored_keys.h"
+#include "common/base/text.h"
+
+namespace apogee::broker {
+
+namespace {
+
+constexpr int64_t kHourMs = 3'600'000;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
+
+bool is_loopback(std::string_view host) {
+  return host == "localhost" || host == "::1" || host == "[::1]" || host.substr(0, 4) == "127.";
+}
+
+std::string host_of(const std::string& address) { return address.substr(0, address.rfind(':')); }
+
+std::string first_public_ipv4() {
+  ifaddrs* list = nullptr;
+  std::string found;
+  if (getifaddrs(&list) != 0) return found;
+  for (ifaddrs* i = list; i != nullptr && found.empty(); i = i->ifa_next) {
+    if (i->ifa_addr == nullptr || i->ifa_addr->sa_family != AF_INET) continue;
+    if ((i->ifa_flags & IFF_UP) == 0 || (i->ifa_flags & IFF_LOOPBACK) != 0) continue;
+    char text[INET_ADDRSTRLEN] = {};
+    const auto* address = reinterpret_cast<const sockaddr_in*>(i->ifa_addr);
+    if (inet_ntop(AF_INET, &address->sin_addr, text, sizeof text) != nullptr) found = text;
+  }
+  freeifaddrs(list);
+  return found;
+}
+
+void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
+  config::Traits important{"", true, false};
+  table.group("Identity and network");
+  table.add_string("brokerName", &config.broker_name, "name of this broker; a master and its slaves share it", important);
+  table.add_string("brokerClusterName", &config.cluster_name, "name of the cluster", important);
+  table.add_int("brokerId", &config.broker_id, {0, INT32_MAX}, "0 is the master", important);
+  table.add_enum("brokerRole", &config.role,
+                 {{"ASYNC_MASTER", BrokerRole::kAsyncMaster},
+                  {"SYNC_MASTER", BrokerRole::kSyncMaster},
+                  {"SLAVE", BrokerRole::kSlave}},
+                 "role of this broker", important);
+  table.add_string("namesrvAddr", &config.namesrv_addr, "addresses of all NameServers, host:port;host:port", important);
+  table.add_string("brokerIP1", &config.broker_ip1, "address told to clients; empty: the first that is not loopback",
+                   important);
+  table.add_string("brokerIP2", &config.broker_ip2, "address told to slaves; empty: brokerIP1");
+  table.add_string("bindAddress", &config.bind_address, "local address to listen on", important);
+  table.add_int("listenPort", &config.listen_port, {0, 65534}, "port for clients; this - 2 is the VIP port; 0: any",
+                important);
+  table.add_int("haListenPort", &config.ha_listen_port, {0, 65535}, "port for slaves; 0: listenPort + 1");
+  table.add_int("brokerPermission", &config.permission, {0, 7}, "4 read, 2 write, 6 both");
+  table.add_int("registerNameServerPeriod", &config.register_period_ms, {1, INT32_MAX},
+                "time between registrations, taken as at least 10000 and at most 60000", {"ms", false, false});
+  table.add_int("registerBrokerTimeoutMills", &config.register_timeout_ms, {100, kHourMs},
+                "how long a NameServer may take to answer", {"ms", false, false});
+  table.add_bool("compressedRegister", &config.compressed_register, "send registrations compressed");
+  table.add_int("namesrvListenPort", &config.namesrv_listen_port, {0, 65535},
+                "port of the NameServer inside, with --standalone; 0: any");
+
+  table.group("Connections and threads");
+  table.add_int("ioThreads", &config.io_threads, {1, 256}, "threads that serve connections");
+  table.add_int("readerThreads", &config.reader_threads, {1, 256}, "threads for requests that may touch the disk");
+  table.add_int("serverChannelMaxIdleTimeSeconds", &config.channel_idle_s, {1, 86'400},
+                "a connection without traffic is closed after this", {"s", false, false});
+  table.add_int("connectionInflightBytesMax", &config.connection_inflight_bytes, {1 << 20, INT64_MAX},
+                "requests of one connection that are not answered yet", {"bytes", false, false});
+  table.add_int("totalInflightBytesMax", &config.total_inflight_bytes, {1 << 20, INT64_MAX},
+                "requests of all connections that are not answered yet", {"bytes", false, false});
+  table.add_int("connectionUnsentBytesMax", &config.connection_unsent_bytes, {1 << 20, INT64_MAX},
+                "answers that a connection has not taken yet; beyond it is closed", {"bytes", false, false});
+  table.add_int("heldPullsMax", &config.held_pulls_max, {0, INT32_MAX},
+                "pulls that wait for messages; beyond they are answered at once");
+  table.add_int("stopDrainMs", &config.stop_drain_ms, {0, 600'000}, "how long stopping waits for answers to be written",
+                {"ms", false, false});
+}
+
+void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
+  table.group("Topics, groups, features");
+  table.add_bool("autoCreateTopicEnable", &config.auto_create_topic, "a send may create its topic", {"", true, false});
+  table.add_bool("autoCreateSubscriptionGroup", &config.auto_create_group, "a consumer may create its group",
+                 {"", true, false});
+  table.add_int("defaultTopicQueueNums", &config.default_topic_queue_nums, {1, 65'536}, "queues of TBW102");
+  table.add_bool("clusterTopicEnable", &config.cluster_topic, "the topic named as the cluster is readable and writable");
+  table.add_bool("brokerTopicEnable", &config.broker_topic, "the topic named as the broker is readable and writable");
+  table.add_bool("traceTopicEnable", &config.trace_topic, "make the topic of message traces");
+  table.add_string("msgTraceTopicName", &config.trace_topic_name, "the topic of message traces");
+  table.add_bool("longPollingEnable", &config.long_polling, "hold pulls as long as the client asks for");
+  table.add_int("shortPollingTimeMills", &config.short_polling_ms, {1, 60'000},
+                "how long pulls are held when longPollingEnable is false", {"ms", false, false});
+  table.add_bool("litePullMessageEnable", &config.lite_pull, "serve LITE_PULL_MESSAGE");
+  table.add_int("flushConsumerOffsetInterval", &config.flush_consumer_offset_ms, {100, kHourMs},
+                "time between exports of consumer offsets to consumerOffset.json", {"ms", false, false});
+  table.add_string("regionId", &config.region_id, "value of the property MSG_REGION");
+  table.add_bool("traceOn", &config.trace_on, "value of the property TRACE_ON");
+  table.add_int("startAcceptSendRequestTimeStamp", &config.accept_sends_from_ms, {0, INT64_MAX},
+                "sends are refused before this time", {"ms since 1970", false, false});
+  table.add_int("maxTransferBytesOnMessageInMemory", &config.transfer_bytes_max, {1, 128 << 20},
+                "most bytes in the answer to a pull", {"bytes", false, false});
+  table.add_int("maxTransferCountOnMessageInMemory", &config.transfer_count_max, {1, 65'536},
+                "most messages in the answer to a pull");
+  table.add_int("accessMessageInMemoryMaxRatio", &config.in_memory_ratio, {1, 100},
+                "part of the memory in which messages are taken to be", {"percent", false, false});
+}
+
+void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
+  table.group("Store");
+  table.add_string("storePathRootDir", &config.store_root, "directory of everything that is stored", {"", true, false});
+  table.add_string("storePathCommitLog", &config.commit_log_dir, "directory of the log; empty: ROOT/commitlog");
+  table.add_int("mappedFileSizeCommitLog", &config.commit_log_file_bytes, {1 << 16, INT32_MAX}, "size of a log file",
+                {"bytes", false, false});
+  table.add_int("mappedFileSizeConsumeQueue", &config.consume_queue_file_bytes, {20, INT32_MAX}, "size of a queue file",
+                {"bytes", false, false});
+  table.add_enum("flushDiskType", &config.flush_disk_type,
+                 {{"ASYNC_FLUSH", store::FlushDiskType::kAsync}, {"SYNC_FLUSH", store::FlushDiskType::kSync}},
+                 "whether a send is answered before or after its message is on disk", {"", true, false});
+  table.add_int("flushIntervalCommitLog", &config.flush_interval_ms, {1, kHourMs}, "time between flushes",
+                {"ms", false, false});
+  table.add_int("syncFlushTimeout", &config.sync_flush_timeout_ms, {1, kHourMs},
+                "how long a send waits for the disk with SYNC_FLUSH", {"ms", false, false});
+  table.add_int("maxMessageSize", &config.message_bytes_max, {1, 64 << 20}, "largest body", {"bytes", false, false});
+  table.add_int("osPageCacheBusyTimeOutMills", &config.page_cache_busy_ms, {1, kHourMs},
+                "sends are refused as busy when an append takes longer", {"ms", false, false});
+  table.add_int("diskSpaceWarningLevelRatio", &config.disk_used_percent_max, {1, 100},
+                "sends are refused above this use of the disk", {"percent", false, false});
+  table.add_bool("checkCRCOnRecover", &config.check_crc_on_recover, "check bodies when recovering");
+
+  table.group("Log");
+  table.add_string("logDir", &config.log_dir, "directory of the log files; empty: ROOT/logs");
+  table.add_enum("logLevel", &config.log_level,
+                 {{"DEBUG", LogLevel::kDebug},
+                  {"INFO", LogLevel::kInfo},
+                  {"WARN", LogLevel::kWarn},
+                  {"ERROR", LogLevel::kError},
+                  {"OFF", LogLevel::kOff}},
+                 "least important lines that are logged");
+}
+
+void add_unsupported_rows(config::ConfigTable& table, BrokerConfig& config) {
+  table.group("Not supported by this release");
+  const config::Traits locked{"", false, true};
+  table.add_bool("enableDLegerCommitLog", &config.dleger, "true is refused", locked);
+  table.add_bool("enableControllerMode", &config.controller_mode, "true is refused", locked);
+  table.add_string("storeType", &config.store_type, "only default", locked);
+  table.add_bool("aclEnable", &config.acl, "true is refused", locked);
+  table.add_bool("authenticationEnabled", &config.authentication, "true is refused", locked);
+  table.add_bool("authorizationEnabled", &config.authorization, "true is refused", locked);
+  table.add_bool("enablePropertyFilter", &config.property_filter, "true is refused", locked);
+  table.add_bool("transientStorePoolEnable", &config.transient_store_pool, "has no effect: the log is safer without it",
+                 locked);
+}
+
+}  // namespace
+
+BrokerConfig::BrokerConfig() {
+  char host[256] = {};
+  if (gethostname(host, sizeof host - 1) == 0) broker_name = host;
+  for (char& c : broker_name)
+    if (!check_topic_name(std::string(1, c))) c = '_';  // the name is a topic too
+  if (broker_name.empty()) broker_name = "DEFAULT_BROKER";
+  namesrv_addr.set(environment("NAMESRV_ADDR"));
+  std::string home = environment("HOME");
+  store_root = (home.empty() ? std::string(".") : home) + "/store";
+  if (!home.empty()) log_dir = home + "/logs/apogeemq";
+}
+
+store::StoreOptions BrokerConfig::store_options() const {
+  store::StoreOptions options;
+  options.root_dir = store_root;
+  options.commit_log_dir = commit_log_dir;
+  options.commit_log_file_bytes = commit_log_file_bytes;
+  options.consume_queue_file_bytes = (consume_queue_file_bytes + 19) / 20 * 20;
+  options.flush_disk_type = flush_disk_type;
+  options.flush_interval_ms = flush_interval_ms;
+  options.sync_flush_timeout_ms = sync_flush_timeout_ms;
+  options.message_bytes_max = message_bytes_max;
+  options.page_cache_busy_ms = page_cache_busy_ms;
+  options.disk_used_ratio_max = disk_used_percent_max / 100.0;
+  options.check_crc_on_recover = check_crc_on_recover;
+  return options;
+}
+
+void add_rows(config::ConfigTable& table, BrokerConfig& config) {
+  add_identity_rows(table, config);
+  add_feature_rows(table, config);
+  add_store_rows(table, config);
+  add_unsupported_rows(table, config);
+  table.add_ignored(ignored_broker_keys());
+}
+
+Result<std::vector<std::string>> check(const BrokerConfig& config) {
+  auto refuse = [](std::string why) { return Error{Errc::kUnsupported, std::move(why)}; };
+  if (config.role == BrokerRole::kSlave || config.broker_id != 0)
+    return refuse(
+        "brokerRole=SLAVE (or a brokerId other than 0): this release has no replication; started like this "
+        "the broker would be no copy of its master");
+  if (config.dleger)
+    return refuse("enableDLegerCommitLog=true: DLedger is not supported by this release; messages would not be replicated");
+  if (config.controller_mode)
+    return refuse("enableControllerMode=true: controller mode is not supported by this release; messages would not be "
+                  "replicated");
+  if (config.store_type != "default")
+    return refuse("storeType=" + config.store_type +
+                  ": only storeType=default is supported; the queues and settings of another store would look empty");
+  if (config.acl || config.authentication || config.authorization)
+    return refuse("aclEnable, authenticationEnabled or authorizationEnabled is true: this release has no access control; "
+                  "without it everybody who reaches the port could read and write everything");
+  if (config.property_filter)
+    return refuse("enablePropertyFilter=true: SQL92 filters are not supported by this release");
+  if (auto status = check_topic_name(config.broker_name); !status)
+    return Error{Errc::kInvalidArgument, "brokerName: " + status.error().message};
+  if (auto status = check_topic_name(config.cluster_name); !status)
+    return Error{Errc::kInvalidArgument, "brokerClusterName: " + status.error().message};
+  if (config.trace_topic)
+    if (auto status = check_topic_name(config.trace_topic_name); !status)
+      return Error{Errc::kInvalidArgument, "msgTraceTopicName: " + status.error().message};
+  if (config.listen_port != 0 && config.listen_port < 3)
+    return Error{Errc::kInvalidArgument, "listenPort: at least 3, because listenPort - 2 is used too"};
+  if (config.store_root.empty()) return Error{Errc::kInvalidArgument, "storePathRootDir: it is empty"};
+  std::vector<std::string> warnings;
+  if (config.role == BrokerRole::kSyncMaster)
+    warnings.emplace_back(
+        "brokerRole=SYNC_MASTER: this release has no slaves; every send that waits for its replication (WAIT is not "
+        "false) is stored and answered 11 SLAVE_NOT_AVAILABLE");
+  if (config.transient_store_pool)
+    warnings.emplace_back("transientStorePoolEnable has no effect: what is acknowledged is in the page cache at least");
+  return warnings;
+}
+
+std::vector<std::string> split_addresses(const std::string& text) {
+  std::vector<std::string> addresses;
+  for (std::string_view part : split(text, ";"))
+    if (auto address = trim(part); !address.empty()) addresses.emplace_back(address);
+  return addresses;
+}
+
+Result<ChosenAddress> choose_address(const std::string& broker_ip1, const std::string& bind_address,
+                                     const std::vector<std::string>& name_servers) {
+  ChosenAddress chosen;
+  in_addr v4{};
+  in6_addr v6{};
+  if (!broker_ip1.empty()) {
+    chosen = {broker_ip1, "it is configured as brokerIP1"};
+    if (inet_pton(AF_INET, broker_ip1.c_str(), &v4) != 1 && inet_pton(AF_INET6, broker_ip1.c_str(), &v6) != 1)
+      return Error{Errc::kInvalidArgument, "brokerIP1: " + broker_ip1 + " is no IP address"};
+  } else if (inet_pton(AF_INET, bind_address.c_str(), &v4) == 1 && v4.s_addr != INADDR_ANY) {
+    chosen = {bind_address, "it is the address that the broker listens on (bindAddress)"};
+  } else {
+    chosen = {first_public_ipv4(), "it is the first IPv4 address of this machine that is not loopback"};
+    if (chosen.ip.empty()) chosen = {"127.0.0.1", "this machine has no IPv4 address but loopback"};
+  }
+  if (!is_loopback(chosen.ip)) return chosen;
+  for (const auto& address : name_servers)
+    if (!is_loopback(host_of(address)))
+      return Error{Errc::kInvalidArgument,
+                   "brokerIP1: the broker would register as " + chosen.ip + " (" + chosen.why + ") with the NameServer " +
+                       address + ", where clients could not reach it; set brokerIP1 to an address of this machine that " +
+                       "they can reach"};
+  return chosen;
+}
+
+}  // namespace apogee::broker

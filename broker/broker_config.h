@@ -1,0 +1,114 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apogee/log.h"
+#include "apogee/result.h"
+#include "common/config/config_table.h"
+#include "common/config/tunable.h"
+#include "store/message_store.h"
+
+namespace apogee::broker {
+
+enum class BrokerRole : uint8_t { kAsyncMaster, kSyncMaster, kSlave };
+
+/// The broker's settings, named as the keys of RocketMQ where those exist (key of each: broker_config.cc).
+/// A Tunable may change while the broker runs; everything else is constant after the start.
+struct BrokerConfig {
+  // Who this broker is, and where.
+  std::string broker_name;  ///< default: the host's name
+  std::string cluster_name = "DefaultCluster";
+  int64_t broker_id = 0;
+  BrokerRole role = BrokerRole::kAsyncMaster;
+  config::Tunable<std::string> namesrv_addr;  ///< "host:port;host:port"
+  std::string broker_ip1;                     ///< empty: chosen at start
+  std::string broker_ip2;                     ///< of the HA port; empty: as broker_ip1
+  std::string bind_address = "0.0.0.0";
+  int32_t listen_port = 10911;  ///< 0: any free pair of ports
+  int32_t ha_listen_port = 0;   ///< 0: listen_port + 1
+  config::Tunable<int32_t> permission = 6;
+  config::Tunable<int64_t> register_period_ms = 30'000;
+  config::Tunable<int64_t> register_timeout_ms = 24'000;
+  bool compressed_register = false;
+  int32_t namesrv_listen_port = 9876;  ///< of the NameServer inside, with --standalone
+
+  // Connections and threads.
+  int32_t io_threads = 2;
+  int32_t reader_threads = 4;
+  int64_t channel_idle_s = 120;
+  int64_t connection_inflight_bytes = 64LL << 20;
+  int64_t total_inflight_bytes = 512LL << 20;
+  int64_t connection_unsent_bytes = 256LL << 20;
+  config::Tunable<int32_t> held_pulls_max = 100'000;
+  int64_t stop_drain_ms = 3'000;
+
+  // Topics, groups, features.
+  config::Tunable<bool> auto_create_topic = true;
+  config::Tunable<bool> auto_create_group = true;
+  int32_t default_topic_queue_nums = 8;
+  bool cluster_topic = true;
+  bool broker_topic = true;
+  bool trace_topic = false;
+  std::string trace_topic_name = "RMQ_SYS_TRACE_TOPIC";
+  config::Tunable<bool> long_polling = true;
+  config::Tunable<int64_t> short_polling_ms = 1'000;
+  config::Tunable<bool> lite_pull = true;
+  config::Tunable<int64_t> flush_consumer_offset_ms = 5'000;
+  config::Tunable<std::string> region_id = "DefaultRegion";
+  config::Tunable<bool> trace_on = true;
+  config::Tunable<int64_t> accept_sends_from_ms = 0;  ///< ms since 1970
+  config::Tunable<int64_t> transfer_bytes_max = 262'144;
+  config::Tunable<int32_t> transfer_count_max = 32;
+  int32_t in_memory_ratio = 40;  ///< percent of the memory
+
+  // Store.
+  std::string store_root;  ///< default: $HOME/store
+  std::string commit_log_dir;
+  int64_t commit_log_file_bytes = 1LL << 30;
+  int64_t consume_queue_file_bytes = 6'000'000;
+  store::FlushDiskType flush_disk_type = store::FlushDiskType::kAsync;
+  int64_t flush_interval_ms = 500;
+  int64_t sync_flush_timeout_ms = 5'000;
+  int32_t message_bytes_max = 4 * 1024 * 1024;
+  int64_t page_cache_busy_ms = 1'000;
+  int32_t disk_used_percent_max = 90;
+  bool check_crc_on_recover = true;
+
+  // Log.
+  std::string log_dir;  ///< default: $HOME/logs/apogeemq
+  config::Tunable<LogLevel> log_level = LogLevel::kInfo;
+
+  // Not in this release; check() refuses what would break a promise.
+  bool dleger = false, controller_mode = false, acl = false, authentication = false, authorization = false;
+  bool property_filter = false, transient_store_pool = false;
+  std::string store_type = "default";
+
+  /// Fills in what depends on the machine: host name, $HOME, NAMESRV_ADDR.
+  BrokerConfig();
+
+  [[nodiscard]] store::StoreOptions store_options() const;
+  [[nodiscard]] std::string config_file(const std::string& name) const { return store_root + "/config/" + name; }
+};
+
+/// Adds a row for each key of the broker, and the keys of Apache RocketMQ that mean nothing here.
+void add_rows(config::ConfigTable& table, BrokerConfig& config);
+
+/// Whether the broker can be started like this. Returns lines to be logged as warnings.
+/// Errors: kInvalidArgument, kUnsupported for what would lose messages or security if it were passed over.
+[[nodiscard]] Result<std::vector<std::string>> check(const BrokerConfig& config);
+
+/// The address to register with, and why: brokerIP1 where it is given, else the first IPv4 address of this machine
+/// that is not loopback, else loopback. Errors: kInvalidArgument when that would be loopback, but a NameServer is
+/// elsewhere; kNotFound.
+struct ChosenAddress {
+  std::string ip, why;
+};
+[[nodiscard]] Result<ChosenAddress> choose_address(const std::string& broker_ip1, const std::string& bind_address,
+                                                   const std::vector<std::string>& name_servers);
+
+/// "host:port;host:port" as a list, without blanks and empty parts.
+[[nodiscard]] std::vector<std::string> split_addresses(const std::string& text);
+
+}  // namespace apogee::broker
