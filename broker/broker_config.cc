@@ -173,7 +173,6 @@ BrokerConfig::BrokerConfig() {
   for (char& c : broker_name)
     if (!check_topic_name(std::string(1, c))) c = '_';  // the name is a topic too
   if (broker_name.empty()) broker_name = "DEFAULT_BROKER";
-  namesrv_addr.set(environment("NAMESRV_ADDR"));
   std::string home = environment("HOME");
   store_root = (home.empty() ? std::string(".") : home) + "/store";
   if (!home.empty()) log_dir = home + "/logs/apogeemq";

@@ -85,7 +85,7 @@ struct BrokerConfig {
   bool property_filter = false, transient_store_pool = false;
   std::string store_type = "default";
 
-  /// Fills in what depends on the machine: host name, $HOME, NAMESRV_ADDR.
+  /// Fills in what depends on the machine: host name and $HOME.
   BrokerConfig();
 
   [[nodiscard]] store::StoreOptions store_options() const;

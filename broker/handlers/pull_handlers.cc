@@ -1,0 +1,233 @@
+#include "broker/handlers/pull_handlers.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "broker/handlers/request_fields.h"
+#include "common/base/hash.h"
+#include "common/base/text.h"
+#include "common/message/message_record.h"
+#include "common/message/sys_flag.h"
+
+namespace apogee::broker {
+
+namespace code = remoting::response_code;
+namespace pull_flag = message::pull_sys_flag;
+
+namespace {
+
+constexpr int64_t kHoldMsMax = 300'000;
+enum Forbidden : int32_t { kByBroker = 1, kByGroup = 2, kByTopic = 3, kByBroadcasting = 4 };
+
+PullAnswer refused(int32_t response_code, std::string remark, int32_t forbidden_type = 0) {
+  PullAnswer answer;
+  answer.code = response_code;
+  answer.remark = std::move(remark);
+  answer.forbidden_type = forbidden_type;
+  return answer;
+}
+
+int32_t code_of(store::GetStatus status, int64_t asked_offset) {
+  using store::GetStatus;
+  switch (status) {
+    case GetStatus::kFound: return code::kSuccess;
+    case GetStatus::kMessageWasRemoving:
+    case GetStatus::kNoMatchedMessage: return code::kPullRetryImmediately;
+    case GetStatus::kNoMatchedLogicQueue:
+    case GetStatus::kNoMessageInQueue: return asked_offset == 0 ? code::kPullNotFound : code::kPullOffsetMoved;
+    case GetStatus::kOffsetFoundNull:
+    case GetStatus::kOffsetOverflowOne: return code::kPullNotFound;
+    case GetStatus::kOffsetOverflowBadly:
+    case GetStatus::kOffsetTooSmall: return code::kPullOffsetMoved;
+  }
+  return code::kSystemError;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Subscription>> parse_tag_subscription(const std::string& topic,
+                                                                   const std::string& expression, int64_t version) {
+  auto subscription = std::make_shared<Subscription>();
+  subscription->topic = topic;
+  subscription->expression = expression.empty() ? "*" : expression;
+  subscription->version = version;
+  if (subscription->expression == "*") return std::shared_ptr<const Subscription>(std::move(subscription));
+  for (std::string_view part : split(expression, "||"))
+    if (auto tag = trim(part); !tag.empty()) subscription->tags.emplace_back(tag);
+  if (subscription->tags.empty())
+    return Error{Errc::kInvalidArgument, "the expression " + expression + " names no tag"};
+  for (const auto& tag : subscription->tags) subscription->codes.push_back(java_string_hash(tag));
+  std::sort(subscription->codes.begin(), subscription->codes.end());
+  return std::shared_ptr<const Subscription>(std::move(subscription));
+}
+
+std::optional<PullAnswer> PullOperation::refuse(const PullRequest& request) const {
+  const BrokerConfig& config = parts_.config;
+  if ((config.permission & remoting::perm::kRead) == 0)
+    return refused(code::kNoPermission, "the broker[" + parts_.broker_ip + "] pulling message is forbidden", kByBroker);
+  if (request.lite && !config.lite_pull)
+    return refused(code::kNoPermission, "the broker[" + parts_.broker_ip + "] for lite pull consumer is forbidden",
+                   kByBroker);
+  auto group = parts_.groups.find_or_create(request.group);
+  if (group == nullptr)
+    return refused(code::kSubscriptionGroupNotExist, "subscription group [" + request.group + "] does not exist");
+  if (!group->consume_enable)
+    return refused(code::kNoPermission, "subscription group no permission, " + request.group, kByGroup);
+  auto topic = parts_.topics.find(request.topic);
+  if (topic == nullptr)
+    return refused(code::kTopicNotExist, "topic[" + request.topic + "] not exist, apply first please!");
+  if ((topic->perm & remoting::perm::kRead) == 0)
+    return refused(code::kNoPermission, "the topic[" + request.topic + "] pulling message is forbidden", kByTopic);
+  if (request.queue_id < 0 || request.queue_id >= topic->read_queue_nums)
+    return refused(code::kInvalidParameter,
+                   "queueId[" + std::to_string(request.queue_id) + "] is illegal, topic:[" + request.topic +
+                       "] topicConfig.readQueueNums:[" + std::to_string(topic->read_queue_nums) + "] consumer:[" +
+                       request.caller_address + "]");
+  return std::nullopt;
+}
+
+std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& request,
+                                                           std::shared_ptr<const Subscription>& subscription) const {
+  auto no_sql = [] {
+    return refused(code::kSystemError, "The broker does not support consumer to filter message by SQL92");
+  };
+  if (request.expression) {
+    if (request.expression_type == "SQL92") return no_sql();
+    if (!request.expression_type.empty() && request.expression_type != "TAG")
+      return refused(code::kSubscriptionParseFailed,
+                     "parse the consumer's subscription failed: unknown expressionType " + request.expression_type);
+    auto parsed = parse_tag_subscription(request.topic, *request.expression, request.subscription_version);
+    if (!parsed)
+      return refused(code::kSubscriptionParseFailed,
+                     "parse the consumer's subscription failed: subscription: " + parsed.error().message);
+    subscription = std::move(*parsed);
+    return std::nullopt;
+  }
+  auto consumers = parts_.consumers.find(request.group);
+  if (consumers == nullptr) return refused(code::kSubscriptionNotExist, "the consumer's group info not exist");
+  if (consumers->message_model == MessageModel::kBroadcasting)
+    if (auto group = parts_.groups.find(request.group); group != nullptr && !group->consume_broadcast_enable)
+      return refused(code::kNoPermission, "the consumer group[" + request.group + "] can not consume by broadcast way",
+                     kByBroadcasting);
+  subscription = consumers->subscription(request.topic);
+  if (subscription == nullptr)
+    return refused(code::kSubscriptionNotExist, "the consumer's subscription not exist: topic " + request.topic);
+  if (subscription->version < request.subscription_version)
+    return refused(code::kSubscriptionNotLatest, "the consumer's subscription not latest");
+  if (subscription->expression_type == "SQL92") return no_sql();
+  return std::nullopt;
+}
+
+void PullOperation::run(const RequestPtr& request, Done done, bool first) {
+  const int64_t begin_ms = parts_.now_ms();
+  if (auto answer = refuse(*request)) return done(std::move(*answer));
+  std::shared_ptr<const Subscription> subscription;
+  if (auto answer = find_subscription(*request, subscription)) return done(std::move(*answer));
+
+  PullAnswer answer;
+  answer.has_offsets = true;
+  if (auto reset = parts_.offsets.take_reset(request->group, request->topic, request->queue_id)) {
+    answer.code = code::kPullOffsetMoved;
+    answer.remark = "OFFSET_RESET";
+    answer.next_begin_offset = *reset;
+    answer.min_offset = parts_.store.min_offset(request->topic, request->queue_id);
+    answer.max_offset = parts_.store.max_offset(request->topic, request->queue_id);
+    return done(std::move(answer));
+  }
+  store::TagsCodeFilter filter;
+  if (!subscription->codes.empty())
+    filter = [subscription](int64_t tags_code) { return subscription->may_match(tags_code); };
+  store::GetLimits limits;
+  limits.count_max = std::min(request->count_max, parts_.config.transfer_count_max.get());
+  limits.bytes_max = std::min(request->bytes_max, parts_.config.transfer_bytes_max.get());
+  auto got = parts_.store.get(request->topic, request->queue_id, request->queue_offset, limits, filter);
+  if (first && request->commit_offset && *request->commit_offset >= 0)
+    parts_.offsets.commit(request->group, request->topic, request->queue_id, *request->commit_offset);
+
+  answer.code = code_of(got.status, request->queue_offset);
+  if (first && answer.code == code::kPullNotFound && request->hold_ms > 0 &&
+      hold(request, done, filter, std::max(request->queue_offset, got.max_offset)))
+    return;
+  answer.remark = to_string(got.status);
+  answer.next_begin_offset = got.next_begin_offset;
+  answer.min_offset = got.min_offset;
+  answer.max_offset = got.max_offset;
+  if (answer.code == code::kSuccess) {
+    const int64_t now = parts_.now_ms();
+    parts_.stats.on_get(request->group, request->topic, static_cast<int64_t>(got.records.size()), got.bytes,
+                        now - begin_ms);
+    if (!got.records.empty())
+      if (auto last = message::decode_record(got.records.back().bytes))
+        parts_.stats.on_get_latency(request->group, request->topic, request->queue_id, now - last->store_timestamp_ms);
+    answer.records = std::move(got.records);
+  } else {
+    parts_.stats.on_get_miss();
+  }
+  done(std::move(answer));
+}
+
+bool PullOperation::hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
+                         store::QueueOffset end) {
+  HeldPulls::Pull pull;
+  pull.connection = request->connection;
+  pull.topic = request->topic;
+  pull.queue_id = request->queue_id;
+  pull.offset = end;
+  pull.deadline_ms = parts_.now_ms() + request->hold_ms;
+  pull.filter = std::move(filter);
+  pull.resume = [this, request, done] { run(request, done, false); };
+  auto id = parts_.held.hold(std::move(pull));
+  if (id == 0) return false;
+  // A message that arrived since the read was told to nobody.
+  if (parts_.store.max_offset(request->topic, request->queue_id) > end)
+    parts_.held.wake(request->topic, request->queue_id, id);
+  return true;
+}
+
+void PullHandlers::pull(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
+  RequestFields fields(request);
+  PullRequest wanted;
+  wanted.connection = caller.connection;
+  wanted.caller_address = caller.address;
+  wanted.group = fields.text("consumerGroup");
+  wanted.topic = fields.text("topic");
+  wanted.queue_id = fields.i32("queueId");
+  wanted.queue_offset = fields.i64("queueOffset");
+  wanted.count_max = fields.i32("maxMsgNums");
+  const int32_t flags = fields.i32("sysFlag");
+  const int64_t commit_offset = fields.i64("commitOffset");
+  const int64_t suspend_ms = fields.i64("suspendTimeoutMillis");
+  wanted.subscription_version = fields.i64("subVersion");
+  wanted.expression_type = fields.text_or("expressionType", "");
+  const int32_t bytes_max = fields.i32_or("maxMsgBytes", INT32_MAX);
+  if (wanted.count_max < 1) fields.reject("the header field maxMsgNums is less than 1");
+  if (!fields.ok()) return refuse(request, respond, fields);
+  if (bytes_max > 0) wanted.bytes_max = bytes_max;
+  wanted.lite = (flags & pull_flag::kLitePull) != 0 || request.request_code() == remoting::RequestCode::kLitePullMessage;
+  if ((flags & pull_flag::kCommitOffset) != 0) wanted.commit_offset = commit_offset;
+  if ((flags & pull_flag::kSuspend) != 0)
+    wanted.hold_ms = config_.long_polling ? std::clamp<int64_t>(suspend_ms, 0, kHoldMsMax) : config_.short_polling_ms.get();
+  if ((flags & pull_flag::kSubscription) != 0) wanted.expression = fields.text_or("subscription", "*");
+
+  remoting::Command response = remoting::Command::response_to(request, code::kSystemError);
+  operation_.pull(std::move(wanted),
+                  [response = std::move(response), respond = std::move(respond)](PullAnswer answer) mutable {
+                    response.code = answer.code;
+                    response.remark = std::move(answer.remark);
+                    if (answer.has_offsets) {
+                      response.ext.set("suggestWhichBrokerId", 0);
+                      response.ext.set("nextBeginOffset", answer.next_begin_offset);
+                      response.ext.set("minOffset", answer.min_offset);
+                      response.ext.set("maxOffset", answer.max_offset);
+                    }
+                    if (answer.forbidden_type != 0) response.ext.set("forbiddenType", answer.forbidden_type);
+                    if (!answer.records.empty()) {
+                      response.body = std::move(answer.records.front());
+                      answer.records.erase(answer.records.begin());
+                      response.body_tail = std::move(answer.records);
+                    }
+                    respond(std::move(response));
+                  });
+}
+
+}  // namespace apogee::broker
