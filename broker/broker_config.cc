@@ -48,7 +48,8 @@ std::string first_public_ipv4() {
 void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
   config::Traits important{"", true, false};
   table.group("Identity and network");
-  table.add_string("brokerName", &config.broker_name, "name of this broker; a master and its slaves share it", important);
+  table.add_string("brokerName", &config.broker_name, "name of this broker; a master and its slaves share it",
+                   important);
   table.add_string("brokerClusterName", &config.cluster_name, "name of the cluster", important);
   table.add_int("brokerId", &config.broker_id, {0, INT32_MAX}, "0 is the master", important);
   table.add_enum("brokerRole", &config.role,
@@ -96,7 +97,8 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_bool("autoCreateSubscriptionGroup", &config.auto_create_group, "a consumer may create its group",
                  {"", true, false});
   table.add_int("defaultTopicQueueNums", &config.default_topic_queue_nums, {1, 65'536}, "queues of TBW102");
-  table.add_bool("clusterTopicEnable", &config.cluster_topic, "the topic named as the cluster is readable and writable");
+  table.add_bool("clusterTopicEnable", &config.cluster_topic,
+                 "the topic named as the cluster is readable and writable");
   table.add_bool("brokerTopicEnable", &config.broker_topic, "the topic named as the broker is readable and writable");
   table.add_bool("traceTopicEnable", &config.trace_topic, "make the topic of message traces");
   table.add_string("msgTraceTopicName", &config.trace_topic_name, "the topic of message traces");
@@ -199,7 +201,7 @@ void add_rows(config::ConfigTable& table, BrokerConfig& config) {
   add_feature_rows(table, config);
   add_store_rows(table, config);
   add_unsupported_rows(table, config);
-  table.add_ignored(ignored_broker_keys());
+  table.add_ignored(apache_broker_keys());
 }
 
 Result<std::vector<std::string>> check(const BrokerConfig& config) {
@@ -209,16 +211,19 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
         "brokerRole=SLAVE (or a brokerId other than 0): this release has no replication; started like this "
         "the broker would be no copy of its master");
   if (config.dleger)
-    return refuse("enableDLegerCommitLog=true: DLedger is not supported by this release; messages would not be replicated");
+    return refuse(
+        "enableDLegerCommitLog=true: DLedger is not supported by this release; messages would not be replicated");
   if (config.controller_mode)
-    return refuse("enableControllerMode=true: controller mode is not supported by this release; messages would not be "
-                  "replicated");
+    return refuse(
+        "enableControllerMode=true: controller mode is not supported by this release; messages would not be "
+        "replicated");
   if (config.store_type != "default")
     return refuse("storeType=" + config.store_type +
                   ": only storeType=default is supported; the queues and settings of another store would look empty");
   if (config.acl || config.authentication || config.authorization)
-    return refuse("aclEnable, authenticationEnabled or authorizationEnabled is true: this release has no access control; "
-                  "without it everybody who reaches the port could read and write everything");
+    return refuse(
+        "aclEnable, authenticationEnabled or authorizationEnabled is true: this release has no access control; "
+        "without it everybody who reaches the port could read and write everything");
   if (config.property_filter)
     return refuse("enablePropertyFilter=true: SQL92 filters are not supported by this release");
   if (auto status = check_topic_name(config.broker_name); !status)
@@ -267,8 +272,9 @@ Result<ChosenAddress> choose_address(const std::string& broker_ip1, const std::s
   for (const auto& address : name_servers)
     if (!is_loopback(host_of(address)))
       return Error{Errc::kInvalidArgument,
-                   "brokerIP1: the broker would register as " + chosen.ip + " (" + chosen.why + ") with the NameServer " +
-                       address + ", where clients could not reach it; set brokerIP1 to an address of this machine that " +
+                   "brokerIP1: the broker would register as " + chosen.ip + " (" + chosen.why +
+                       ") with the NameServer " + address +
+                       ", where clients could not reach it; set brokerIP1 to an address of this machine that " +
                        "they can reach"};
   return chosen;
 }

@@ -79,10 +79,10 @@ std::optional<PullAnswer> PullOperation::refuse(const PullRequest& request) cons
   if ((topic->perm & remoting::perm::kRead) == 0)
     return refused(code::kNoPermission, "the topic[" + request.topic + "] pulling message is forbidden", kByTopic);
   if (request.queue_id < 0 || request.queue_id >= topic->read_queue_nums)
-    return refused(code::kInvalidParameter,
-                   "queueId[" + std::to_string(request.queue_id) + "] is illegal, topic:[" + request.topic +
-                       "] topicConfig.readQueueNums:[" + std::to_string(topic->read_queue_nums) + "] consumer:[" +
-                       request.caller_address + "]");
+    return refused(code::kInvalidParameter, "queueId[" + std::to_string(request.queue_id) + "] is illegal, topic:[" +
+                                                request.topic + "] topicConfig.readQueueNums:[" +
+                                                std::to_string(topic->read_queue_nums) + "] consumer:[" +
+                                                request.caller_address + "]");
   return std::nullopt;
 }
 
@@ -203,10 +203,12 @@ void PullHandlers::pull(const remoting::Caller& caller, remoting::Command reques
   if (wanted.count_max < 1) fields.reject("the header field maxMsgNums is less than 1");
   if (!fields.ok()) return refuse(request, respond, fields);
   if (bytes_max > 0) wanted.bytes_max = bytes_max;
-  wanted.lite = (flags & pull_flag::kLitePull) != 0 || request.request_code() == remoting::RequestCode::kLitePullMessage;
+  wanted.lite =
+      (flags & pull_flag::kLitePull) != 0 || request.request_code() == remoting::RequestCode::kLitePullMessage;
   if ((flags & pull_flag::kCommitOffset) != 0) wanted.commit_offset = commit_offset;
   if ((flags & pull_flag::kSuspend) != 0)
-    wanted.hold_ms = config_.long_polling ? std::clamp<int64_t>(suspend_ms, 0, kHoldMsMax) : config_.short_polling_ms.get();
+    wanted.hold_ms =
+        config_.long_polling ? std::clamp<int64_t>(suspend_ms, 0, kHoldMsMax) : config_.short_polling_ms.get();
   if ((flags & pull_flag::kSubscription) != 0) wanted.expression = fields.text_or("subscription", "*");
 
   remoting::Command response = remoting::Command::response_to(request, code::kSystemError);

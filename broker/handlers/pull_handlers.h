@@ -68,7 +68,9 @@ class PullOperation {
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
 
-  void pull(PullRequest request, Done done) { run(std::make_shared<PullRequest>(std::move(request)), std::move(done), true); }
+  void pull(PullRequest request, Done done) {
+    run(std::make_shared<PullRequest>(std::move(request)), std::move(done), true);
+  }
 
  private:
   using RequestPtr = std::shared_ptr<const PullRequest>;

@@ -11,11 +11,11 @@ class QueueQueryHandlers {
  public:
   explicit QueueQueryHandlers(store::MessageStore& store) : store_(store) {}
 
-  void offset_by_time(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);   ///< 29
-  void max_offset(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);       ///< 30
-  void min_offset(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);       ///< 31
-  void earliest_time(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);    ///< 32
-  void view_message(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);     ///< 33
+  void offset_by_time(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);  ///< 29
+  void max_offset(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);      ///< 30
+  void min_offset(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);      ///< 31
+  void earliest_time(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);   ///< 32
+  void view_message(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);    ///< 33
 
  private:
   store::MessageStore& store_;

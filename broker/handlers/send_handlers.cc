@@ -13,10 +13,12 @@ struct SendHandlers::Names {
       *properties, *reconsume_times, *unit_mode, *max_reconsume_times, *batch;
 };
 
-void SendHandlers::send_message(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
-  static constexpr Names kNames = {"producerGroup", "topic",      "defaultTopic",   "defaultTopicQueueNums", "queueId",
-                                   "sysFlag",       "bornTimestamp", "flag",        "properties",            "reconsumeTimes",
-                                   "unitMode",      "maxReconsumeTimes", "batch"};
+void SendHandlers::send_message(const remoting::Caller& caller, remoting::Command request,
+                                remoting::Responder respond) {
+  static constexpr Names kNames = {"producerGroup", "topic",          "defaultTopic",  "defaultTopicQueueNums",
+                                   "queueId",       "sysFlag",        "bornTimestamp", "flag",
+                                   "properties",    "reconsumeTimes", "unitMode",      "maxReconsumeTimes",
+                                   "batch"};
   send(caller, std::move(request), std::move(respond), kNames, false);
 }
 
@@ -69,17 +71,18 @@ void SendHandlers::send(const remoting::Caller& caller, remoting::Command reques
   }
   wanted.body = std::move(request.body);
   wanted.caller_address = caller.address;
-  operation_.send(std::move(wanted), [response = std::move(response), respond = std::move(respond)](SendAnswer answer) mutable {
-    response.code = answer.code;
-    if (!answer.remark.empty()) response.remark = std::move(answer.remark);
-    if (answer.stored) {
-      response.ext.set("msgId", answer.message_ids);
-      response.ext.set("queueId", answer.queue_id);
-      response.ext.set("queueOffset", answer.queue_offset);
-      if (!answer.unique_key.empty()) response.ext.set("transactionId", answer.unique_key);
-    }
-    respond(std::move(response));
-  });
+  operation_.send(std::move(wanted),
+                  [response = std::move(response), respond = std::move(respond)](SendAnswer answer) mutable {
+                    response.code = answer.code;
+                    if (!answer.remark.empty()) response.remark = std::move(answer.remark);
+                    if (answer.stored) {
+                      response.ext.set("msgId", answer.message_ids);
+                      response.ext.set("queueId", answer.queue_id);
+                      response.ext.set("queueOffset", answer.queue_offset);
+                      if (!answer.unique_key.empty()) response.ext.set("transactionId", answer.unique_key);
+                    }
+                    respond(std::move(response));
+                  });
 }
 
 }  // namespace apogee::broker

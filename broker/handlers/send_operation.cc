@@ -86,8 +86,12 @@ SendAnswer answer_of(const store::PutResult& result, int32_t message_bytes_max) 
            "the message is illegal, maybe msg body or properties length not matched. msg body length limit " +
                std::to_string(message_bytes_max) + "B, msg properties length limit 32KB.");
       break;
-    case PutStatus::kPageCacheBusy: with(code::kSystemBusy, "[PC_SYNCHRONIZED]broker busy, start flow control for a while"); break;
-    case PutStatus::kCreateFileFailed: with(code::kSystemError, "create mapped file failed, server is busy or broken."); break;
+    case PutStatus::kPageCacheBusy:
+      with(code::kSystemBusy, "[PC_SYNCHRONIZED]broker busy, start flow control for a while");
+      break;
+    case PutStatus::kCreateFileFailed:
+      with(code::kSystemError, "create mapped file failed, server is busy or broken.");
+      break;
     case PutStatus::kUnknownError: with(code::kSystemError, "UNKNOWN_ERROR"); break;
   }
   return answer;
@@ -131,8 +135,8 @@ void SendOperation::send(SendRequest request, Done done) {
     if (status)
       if (auto made = parts_.topics.find(pending->request.topic)) return with_topic(pending, made);
     if (status || status.error().code == Errc::kNotFound)
-      return pending->done(refused(code::kTopicNotExist,
-                                   "topic[" + pending->request.topic + "] not exist, apply first please!"));
+      return pending->done(
+          refused(code::kTopicNotExist, "topic[" + pending->request.topic + "] not exist, apply first please!"));
     pending->done(refused(status.error().code == Errc::kInvalidArgument ? code::kInvalidParameter : code::kSystemError,
                           status.error().message));
   };
@@ -153,18 +157,20 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
                    "B, msg properties length limit 32KB.");
   if (auto prepared = message::find_property(properties, property::kTransactionPrepared);
       (prepared && equals_ignore_case(*prepared, "true")) || (request.sys_flag & sys_flag::kTransactionMask) != 0)
-    return illegal("the message is illegal: transactions (TRAN_MSG, or a transaction type in sysFlag) are not supported by "
-                   "this release");
+    return illegal(
+        "the message is illegal: transactions (TRAN_MSG, or a transaction type in sysFlag) are not supported by "
+        "this release");
   if ((request.sys_flag & (sys_flag::kInnerBatch | sys_flag::kNeedUnwrap)) != 0 ||
       message::find_property(properties, property::kInnerNum))
-    return illegal("the message is illegal: inner batches (INNER_NUM, or their bits in sysFlag) are not supported by this "
-                   "release");
+    return illegal(
+        "the message is illegal: inner batches (INNER_NUM, or their bits in sysFlag) are not supported by this "
+        "release");
   if (message::find_property(properties, property::kInnerMultiDispatch))
     return illegal("the message is illegal: light queues (INNER_MULTI_DISPATCH) are not supported by this release");
   const bool retry = is_retry_topic(request.topic);
   if (!retry) {
-    for (auto name : {property::kDelayLevel, property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs,
-                      property::kTimerDeleteUniqueKey}) {
+    for (auto name : {property::kDelayLevel, property::kTimerDelaySec, property::kTimerDelayMs,
+                      property::kTimerDeliverMs, property::kTimerDeleteUniqueKey}) {
       auto value = message::find_property(properties, name);
       if (!value || (name == property::kDelayLevel && (*value == "0" || value->front() == '-'))) continue;
       return illegal("the message is illegal: delayed delivery (" + std::string(name) +
@@ -173,7 +179,8 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
   }
   if (request.batch && retry) return illegal("the message is illegal: a batch cannot be sent to a retry topic");
   if (request.batch && request.topic.size() > kTopicBytesMax)
-    return illegal("the message is illegal: the topic of a batch has at most " + std::to_string(kTopicBytesMax) + " bytes");
+    return illegal("the message is illegal: the topic of a batch has at most " + std::to_string(kTopicBytesMax) +
+                   " bytes");
   return std::nullopt;
 }
 
@@ -223,7 +230,8 @@ void SendOperation::store_message(const PendingPtr& pending) {
     pending->unique_key = unique_ids_.next(pending->begin_ms);
     message::append_property(properties, property::kUniqueKey, pending->unique_key);
   }
-  if (message::find_property(properties, property::kPopCheck)) message::remove_property(properties, property::kPopCheck);
+  if (message::find_property(properties, property::kPopCheck))
+    message::remove_property(properties, property::kPopCheck);
   message::set_property(properties, property::kMessageRegion, parts_.config.region_id.get());
   message::set_property(properties, property::kTraceOn, parts_.config.trace_on ? "true" : "false");
   message::set_property(properties, property::kCluster, parts_.config.cluster_name);
@@ -242,7 +250,9 @@ void SendOperation::store_message(const PendingPtr& pending) {
   draft.body = request.body.bytes;
   draft.properties = properties;
   draft.wait_store_ok = pending->wait_store_ok;
-  auto done = [this, pending, bytes = request.body.size()](const store::PutResult& result) { answer(pending, result, bytes); };
+  auto done = [this, pending, bytes = request.body.size()](const store::PutResult& result) {
+    answer(pending, result, bytes);
+  };
   if (request.batch) {
     parts_.store.append_batch(draft, std::move(done));
   } else {

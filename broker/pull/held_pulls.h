@@ -62,7 +62,7 @@ class HeldPulls {
   using Key = std::pair<std::string, int32_t>;
   struct Shard {
     std::mutex mutex;
-    std::map<Id, Pull> pulls;                                        // guarded by mutex, as all here
+    std::map<Id, Pull> pulls;  // guarded by mutex, as all here
     std::map<Key, std::set<Id>> by_queue;
     std::set<std::pair<int64_t, Id>> by_deadline;
     std::unordered_map<remoting::ConnectionId, std::set<Id>> by_connection;

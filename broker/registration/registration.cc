@@ -69,7 +69,8 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
   void refresh_servers() {
     auto addresses = split_addresses(parts.config.namesrv_addr.get());
     std::set<std::string> wanted(addresses.begin(), addresses.end());
-    for (auto at = servers.begin(); at != servers.end();) at = wanted.count(at->first) == 0 ? servers.erase(at) : std::next(at);
+    for (auto at = servers.begin(); at != servers.end();)
+      at = wanted.count(at->first) == 0 ? servers.erase(at) : std::next(at);
     for (const auto& address : wanted) servers[address];
   }
 
@@ -78,7 +79,8 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
     refresh_servers();
     const int64_t now = steady_ms();
     for (auto& [address, server] : servers)
-      if (all_due || (server.outstanding == 0 && now >= server.next_ms)) send(address, parts.topics.contents(), true, nullptr);
+      if (all_due || (server.outstanding == 0 && now >= server.next_ms))
+        send(address, parts.topics.contents(), true, nullptr);
     all_due = false;
   }
 
@@ -102,8 +104,9 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
     NameServer& server = found->second;
     --server.outstanding;
     if (!reply || reply->code != remoting::response_code::kSuccess) {
-      failed(address, server,
-             !reply ? reply.error().message : "answer " + std::to_string(reply->code) + " " + reply->remark.value_or(""));
+      failed(
+          address, server,
+          !reply ? reply.error().message : "answer " + std::to_string(reply->code) + " " + reply->remark.value_or(""));
       return;
     }
     if (whole) server.whole_table_due = false;
@@ -133,9 +136,11 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
       if (topic == nullptr || topic->order) continue;
       TopicConfig changed = *topic;
       changed.order = true;
-      parts.topics.put_async(std::move(changed), TopicTable::Until::kSaved, [self = shared_from_this(), name = name](const Status& status) {
-        if (!status) self->parts.logger.warn("order mark of topic {}: {}", name, status.error().message);
-      });
+      parts.topics.put_async(std::move(changed), TopicTable::Until::kSaved,
+                             [self = shared_from_this(), name = name](const Status& status) {
+                               if (!status)
+                                 self->parts.logger.warn("order mark of topic {}: {}", name, status.error().message);
+                             });
     }
   }
 
@@ -149,7 +154,8 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
     for (const auto& name : names)
       if (auto at = contents.topic_config_table.find(name); at != contents.topic_config_table.end())
         changed.topic_config_table.insert(*at);
-    for (auto& [address, server] : servers) send(address, server.whole_table_due ? contents : changed, server.whole_table_due, round);
+    for (auto& [address, server] : servers)
+      send(address, server.whole_table_due ? contents : changed, server.whole_table_due, round);
   }
 
   void connection_closed(const std::string& address) {
@@ -203,7 +209,8 @@ void Registration::unregister_all(int64_t timeout_ms) {
       request.ext.set("brokerId", self->parts.config.broker_id);
       self->parts.client.call(address, std::move(request), timeout_ms,
                               [self, address = address, round](const Result<remoting::Command>& reply) {
-                                if (reply) return self->parts.logger.info("unregistered from the NameServer {}", address);
+                                if (reply)
+                                  return self->parts.logger.info("unregistered from the NameServer {}", address);
                                 self->parts.logger.warn("unregistering from the NameServer {}: {}", address,
                                                         reply.error().message);
                               });

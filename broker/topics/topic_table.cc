@@ -56,7 +56,8 @@ std::vector<TopicConfig> built_in_topics(const TopicTable::Options& options) {
       config_of("rmq_sys_REVIVE_LOG_" + options.cluster_name, 8),
       config_of("rmq_sys_wheel_timer", 1),
   };
-  if (options.auto_create) topics.push_back(config_of(kAutoCreateTopic, options.default_queue_nums, inherit | kReadWrite));
+  if (options.auto_create)
+    topics.push_back(config_of(kAutoCreateTopic, options.default_queue_nums, inherit | kReadWrite));
   if (!options.trace_topic.empty()) topics.push_back(config_of(options.trace_topic, 1));
   return topics;
 }
@@ -74,7 +75,8 @@ TopicTable::TopicTable(Options options, const Logger& logger, NowMs now_ms)
       auto_create_(options_.auto_create),
       table_(std::make_shared<const Table>()) {
   for (const auto& config : built_in_topics(options_)) system_topics_.insert(config.topic_name);
-  for (std::string_view topic : {kAutoCreateTopic, std::string_view("RMQ_SYS_TRACE_TOPIC"), std::string_view("CHECKPOINT_TOPIC")})
+  for (std::string_view topic :
+       {kAutoCreateTopic, std::string_view("RMQ_SYS_TRACE_TOPIC"), std::string_view("CHECKPOINT_TOPIC")})
     system_topics_.emplace(topic);
   version_.timestamp = now_ms_();
   Table table;
@@ -257,6 +259,12 @@ void TopicTable::create_group_topic(std::string_view topic, int32_t queue_nums, 
   submit(std::move(change));
 }
 
+void TopicTable::touch(Done done) {
+  Change change;
+  change.done = std::move(done);
+  submit(std::move(change));
+}
+
 void TopicTable::run_writer() {
   for (;;) {
     std::vector<Change> changes;
@@ -279,7 +287,9 @@ void TopicTable::apply(std::vector<Change> changes) {
   for (size_t i = 0; i < changes.size(); ++i) {
     const Change& change = changes[i];
     auto found = next->find(change.topic);
-    if (change.config == nullptr) {
+    if (change.topic.empty()) {
+      differs = true;
+    } else if (change.config == nullptr) {
       if (found == next->end()) {
         results[i] = Error{Errc::kNotFound, "topic " + change.topic + " does not exist"};
       } else {

@@ -93,6 +93,9 @@ class TopicTable {
   /// Makes a %RETRY% or %DLQ% topic unless it exists.
   void create_group_topic(std::string_view topic, int32_t queue_nums, int32_t topic_sys_flag, Done done);
 
+  /// Gives the table a new version, so that NameServers take it over again.
+  void touch(Done done);
+
   void set_auto_create(bool on) { auto_create_.store(on, std::memory_order_relaxed); }  ///< autoCreateTopicEnable
 
   /// The built-in topics and those with the prefix rmq_sys_: users may neither create nor delete them.
@@ -102,7 +105,7 @@ class TopicTable {
  private:
   struct Change {
     std::shared_ptr<const TopicConfig> config;  // nullptr: remove `topic`
-    std::string topic;
+    std::string topic;                          // empty: only a new version is wanted
     bool only_if_absent = false;
     Until until = Until::kSaved;
     Done done;
