@@ -1,0 +1,76 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apogee/result.h"
+
+namespace apogee::io {
+
+/// A file mapped shared and writable; unmapped when the last holder lets it go. Thread: any.
+class MappedRegion {
+ public:
+  virtual ~MappedRegion() = default;
+  [[nodiscard]] virtual char* data() const = 0;
+  [[nodiscard]] virtual size_t size() const = 0;
+  /// Makes the pages present and writable, so that no append takes a write fault. False when the kernel
+  /// cannot do it ahead of time; then the faults come with the appends.
+  virtual bool populate(size_t offset, size_t bytes) = 0;
+};
+
+/// An open file. Reads and writes at a position; thread: any.
+class File {
+ public:
+  virtual ~File() = default;
+  /// Bytes read: fewer than asked only at the end of the file.
+  [[nodiscard]] virtual Result<size_t> read_at(int64_t offset, char* to, size_t bytes) = 0;
+  [[nodiscard]] virtual Status write_at(int64_t offset, std::string_view bytes) = 0;
+  /// Until this returns success nothing written, also through a mapping, is durable.
+  [[nodiscard]] virtual Status sync() = 0;
+  /// Reserves room for the whole file without writing it, where the file system can.
+  [[nodiscard]] virtual Status allocate(int64_t bytes) = 0;
+  /// Sets the length; a longer file is sparse.
+  [[nodiscard]] virtual Status resize(int64_t bytes) = 0;
+  /// Zeroes [offset, offset + bytes), keeping the length.
+  [[nodiscard]] virtual Status zero(int64_t offset, int64_t bytes) = 0;
+  [[nodiscard]] virtual Result<int64_t> size() = 0;
+  [[nodiscard]] virtual Result<std::shared_ptr<MappedRegion>> map(size_t bytes) = 0;
+};
+
+enum class OpenMode : uint8_t { kExisting, kCreate };
+
+/// Held while alive.
+class DirectoryLock {
+ public:
+  virtual ~DirectoryLock() = default;
+};
+
+/// Every operation on files that the store makes, so that a test can own each byte and fail any call.
+/// Errors: kNotFound, kDiskFull (ENOSPC, EDQUOT), else kIo; the message names the path.
+class FileSystem {
+ public:
+  virtual ~FileSystem() = default;
+  [[nodiscard]] virtual Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) = 0;
+  /// Names of the entries, ascending; an absent directory has none.
+  [[nodiscard]] virtual Result<std::vector<std::string>> list(const std::string& directory) = 0;
+  [[nodiscard]] virtual bool exists(const std::string& path) = 0;
+  [[nodiscard]] virtual bool is_directory(const std::string& path) = 0;
+  [[nodiscard]] virtual Status make_directories(const std::string& path) = 0;
+  [[nodiscard]] virtual Status remove(const std::string& path) = 0;
+  [[nodiscard]] virtual Status remove_all(const std::string& path) = 0;
+  /// Makes created, renamed and removed names of a directory durable.
+  [[nodiscard]] virtual Status sync_directory(const std::string& path) = 0;
+  /// Locks the file's first byte as Apache RocketMQ does. Error: kAlreadyExists, naming the holder's process id.
+  [[nodiscard]] virtual Result<std::unique_ptr<DirectoryLock>> lock(const std::string& path) = 0;
+  /// used / (used + usable for this user), 0 to 1, of the file system that holds the path; -1 when unknown.
+  [[nodiscard]] virtual double used_ratio(const std::string& path) = 0;
+};
+
+/// The real one. Stateless; lives as long as the process.
+FileSystem& posix_file_system();
+
+}  // namespace apogee::io

@@ -1,0 +1,206 @@
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "common/io/file_system.h"
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23
+#endif
+
+namespace apogee::io {
+
+namespace {
+
+Error from_errno(int error, const char* what, const std::string& path) {
+  Errc code = error == ENOENT                          ? Errc::kNotFound
+              : error == ENOSPC || error == EDQUOT      ? Errc::kDiskFull
+                                                        : Errc::kIo;
+  return Error(code, fmt::format("{} {}: {}", what, path, std::strerror(error)));
+}
+
+class PosixRegion final : public MappedRegion {
+ public:
+  PosixRegion(char* data, size_t bytes) : data_(data), bytes_(bytes) {}
+  ~PosixRegion() override { ::munmap(data_, bytes_); }
+  char* data() const override { return data_; }
+  size_t size() const override { return bytes_; }
+  bool populate(size_t offset, size_t bytes) override {
+    constexpr size_t kPageBytes = 4096;
+    size_t begin = offset / kPageBytes * kPageBytes;
+    size_t end = std::min(bytes_, offset + bytes);
+    return begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0;
+  }
+
+ private:
+  char* data_;
+  size_t bytes_;
+};
+
+class PosixFile final : public File {
+ public:
+  PosixFile(int descriptor, std::string path) : fd_(descriptor), path_(std::move(path)) {}
+  ~PosixFile() override { ::close(fd_); }
+
+  Result<size_t> read_at(int64_t offset, char* to, size_t bytes) override {
+    size_t done = 0;
+    while (done < bytes) {
+      ssize_t n = ::pread(fd_, to + done, bytes - done, offset + static_cast<int64_t>(done));
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return from_errno(errno, "read", path_);
+      if (n == 0) break;
+      done += static_cast<size_t>(n);
+    }
+    return done;
+  }
+
+  Status write_at(int64_t offset, std::string_view bytes) override {
+    while (!bytes.empty()) {
+      ssize_t n = ::pwrite(fd_, bytes.data(), bytes.size(), offset);
+      if (n < 0 && errno == EINTR) continue;
+      if (n < 0) return from_errno(errno, "write", path_);
+      bytes.remove_prefix(static_cast<size_t>(n));
+      offset += n;
+    }
+    return {};
+  }
+
+  Status sync() override { return ::fdatasync(fd_) == 0 ? Status() : Status(from_errno(errno, "sync", path_)); }
+
+  Status allocate(int64_t bytes) override {
+    // fallocate(2) itself: glibc's posix_fallocate would write every block where this is not supported.
+    if (::fallocate(fd_, 0, 0, bytes) == 0) return {};
+    if (errno == EOPNOTSUPP || errno == ENOSYS) return resize(bytes);
+    return from_errno(errno, "allocate", path_);
+  }
+
+  Status resize(int64_t bytes) override {
+    return ::ftruncate(fd_, bytes) == 0 ? Status() : Status(from_errno(errno, "resize", path_));
+  }
+
+  Status zero(int64_t offset, int64_t bytes) override {
+    if (bytes <= 0 || ::fallocate(fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, bytes) == 0) return {};
+    const std::string zeros(64 * 1024, '\0');
+    for (int64_t end = offset + bytes; offset < end;) {
+      auto part = std::min<int64_t>(end - offset, static_cast<int64_t>(zeros.size()));
+      APOGEE_TRY(write_at(offset, std::string_view(zeros).substr(0, static_cast<size_t>(part))));
+      offset += part;
+    }
+    return {};
+  }
+
+  Result<int64_t> size() override {
+    struct stat status {};
+    if (::fstat(fd_, &status) != 0) return from_errno(errno, "stat", path_);
+    return static_cast<int64_t>(status.st_size);
+  }
+
+  Result<std::shared_ptr<MappedRegion>> map(size_t bytes) override {
+    void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
+    if (data == MAP_FAILED) return from_errno(errno, "map", path_);
+    return std::shared_ptr<MappedRegion>(std::make_shared<PosixRegion>(static_cast<char*>(data), bytes));
+  }
+
+ private:
+  int fd_;
+  std::string path_;
+};
+
+class PosixLock final : public DirectoryLock {
+ public:
+  explicit PosixLock(int descriptor) : fd_(descriptor) {}
+  ~PosixLock() override { ::close(fd_); }
+
+ private:
+  int fd_;
+};
+
+class PosixFileSystem final : public FileSystem {
+ public:
+  Result<std::unique_ptr<File>> open(const std::string& path, OpenMode mode) override {
+    int fd = ::open(path.c_str(), O_RDWR | O_CLOEXEC | (mode == OpenMode::kCreate ? O_CREAT : 0), 0644);
+    if (fd < 0) return from_errno(errno, "open", path);
+    return std::unique_ptr<File>(std::make_unique<PosixFile>(fd, path));
+  }
+
+  Result<std::vector<std::string>> list(const std::string& directory) override {
+    std::vector<std::string> names;
+    std::error_code error;
+    for (std::filesystem::directory_iterator it(directory, error), end; !error && it != end; it.increment(error))
+      names.push_back(it->path().filename().string());
+    if (error && error.value() != ENOENT) return from_errno(error.value(), "list", directory);
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+
+  bool exists(const std::string& path) override { return ::access(path.c_str(), F_OK) == 0; }
+
+  bool is_directory(const std::string& path) override {
+    std::error_code error;
+    return std::filesystem::is_directory(path, error);
+  }
+
+  Status make_directories(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::create_directories(path, error);
+    return error ? Status(from_errno(error.value(), "create", path)) : Status();
+  }
+
+  Status remove(const std::string& path) override {
+    return ::unlink(path.c_str()) == 0 ? Status() : Status(from_errno(errno, "remove", path));
+  }
+
+  Status remove_all(const std::string& path) override {
+    std::error_code error;
+    std::filesystem::remove_all(path, error);
+    return error ? Status(from_errno(error.value(), "remove", path)) : Status();
+  }
+
+  Status sync_directory(const std::string& path) override {
+    int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return from_errno(errno, "open", path);
+    int failed = ::fsync(fd) == 0 ? 0 : errno;
+    ::close(fd);
+    return failed == 0 ? Status() : Status(from_errno(failed, "sync", path));
+  }
+
+  Result<std::unique_ptr<DirectoryLock>> lock(const std::string& path) override {
+    int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (fd < 0) return from_errno(errno, "open", path);
+    struct flock range {};
+    range.l_type = F_WRLCK;
+    range.l_whence = SEEK_SET;
+    range.l_len = 1;
+    if (::fcntl(fd, F_SETLK, &range) != 0) {
+      ::fcntl(fd, F_GETLK, &range);
+      ::close(fd);
+      return Error(Errc::kAlreadyExists, fmt::format("{} is held by process {}: only one broker can work on a store "
+                                                     "directory", path, range.l_pid));
+    }
+    return std::unique_ptr<DirectoryLock>(std::make_unique<PosixLock>(fd));
+  }
+
+  double used_ratio(const std::string& path) override {
+    struct statvfs status {};
+    if (::statvfs(path.c_str(), &status) != 0 || status.f_blocks == 0) return -1;
+    auto used = static_cast<double>(status.f_blocks - status.f_bfree);
+    return used / (used + static_cast<double>(status.f_bavail));
+  }
+};
+
+}  // namespace
+
+FileSystem& posix_file_system() {
+  static PosixFileSystem instance;
+  return instance;
+}
+
+}  // namespace apogee::io

@@ -1,0 +1,43 @@
+#include "store/checkpoint.h"
+
+#include <algorithm>
+
+#include "common/base/bytes.h"
+
+namespace apogee::store {
+
+namespace {
+constexpr size_t kFileBytes = 4096;
+constexpr size_t kUsedBytes = 24;
+constexpr int64_t kSafetyMs = 3'000;
+}  // namespace
+
+int64_t Checkpoint::safe_time_ms() const {
+  return std::max<int64_t>(0, std::min(log_time_ms, queues_time_ms) - kSafetyMs);
+}
+
+Result<Checkpoint> read_checkpoint(io::FileSystem& files, const std::string& path) {
+  Checkpoint checkpoint;
+  if (!files.exists(path)) return checkpoint;
+  APOGEE_TRY_ASSIGN(auto file, files.open(path, io::OpenMode::kExisting));
+  char raw[kUsedBytes] = {};
+  APOGEE_TRY_ASSIGN(size_t bytes, file->read_at(0, raw, sizeof raw));
+  if (bytes < sizeof raw) return checkpoint;
+  checkpoint.log_time_ms = load_be<int64_t>(raw);
+  checkpoint.queues_time_ms = load_be<int64_t>(raw + 8);
+  checkpoint.index_time_ms = load_be<int64_t>(raw + 16);
+  return checkpoint;
+}
+
+Status write_checkpoint(io::FileSystem& files, const std::string& path, const Checkpoint& checkpoint) {
+  APOGEE_TRY_ASSIGN(auto file, files.open(path, io::OpenMode::kCreate));
+  char raw[kUsedBytes];
+  store_be(raw, checkpoint.log_time_ms);
+  store_be(raw + 8, checkpoint.queues_time_ms);
+  store_be(raw + 16, checkpoint.index_time_ms);
+  APOGEE_TRY(file->resize(kFileBytes));
+  APOGEE_TRY(file->write_at(0, std::string_view(raw, sizeof raw)));
+  return file->sync();
+}
+
+}  // namespace apogee::store

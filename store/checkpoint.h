@@ -1,0 +1,26 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "apogee/result.h"
+#include "common/io/file_system.h"
+
+namespace apogee::store {
+
+/// The file `checkpoint`: how far the parts were on disk, as store times of messages in ms.
+/// Layout (4096 bytes, big-endian): i64 log | i64 queues | i64 index | zeros. As StoreCheckpoint in Apache RocketMQ.
+struct Checkpoint {
+  int64_t log_time_ms = 0;
+  int64_t queues_time_ms = 0;
+  int64_t index_time_ms = 0;
+
+  /// Messages stored up to here are in the log and in their queues on disk; 3 s earlier than noted, as there.
+  [[nodiscard]] int64_t safe_time_ms() const;
+};
+
+/// An absent or short file is a checkpoint of zeros.
+[[nodiscard]] Result<Checkpoint> read_checkpoint(io::FileSystem& files, const std::string& path);
+[[nodiscard]] Status write_checkpoint(io::FileSystem& files, const std::string& path, const Checkpoint& checkpoint);
+
+}  // namespace apogee::store

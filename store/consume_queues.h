@@ -1,0 +1,112 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <shared_mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "apogee/result.h"
+#include "common/base/logger.h"
+#include "common/io/file_system.h"
+#include "store/message_store.h"
+
+namespace apogee::store {
+
+/// Bytes of one entry: i64 physical offset | i32 record bytes | i64 tags code.
+inline constexpr int64_t kQueueEntryBytes = 20;
+/// Record bytes of an entry that stands for no message: the log of it was deleted before the queue began.
+inline constexpr int32_t kBlankEntryBytes = 0x7FFFFFFF;
+
+/// Open files, at most `limit` of them, least recently used first out. Thread: any.
+class OpenFiles {
+ public:
+  OpenFiles(io::FileSystem& files, size_t limit) : files_(files), limit_(limit) {}
+  [[nodiscard]] Result<std::shared_ptr<io::File>> get(const std::string& path, io::OpenMode mode);
+  void forget(const std::string& path);
+
+ private:
+  io::FileSystem& files_;
+  const size_t limit_;
+  std::mutex mutex_;
+  std::list<std::pair<std::string, std::shared_ptr<io::File>>> order_;  // guarded by mutex_; latest first
+  std::unordered_map<std::string, decltype(order_)::iterator> by_path_;  // guarded by mutex_
+};
+
+/// One queue of one topic: entries by queue offset, in files of a fixed number of entries. Written by the
+/// dispatcher alone; read by any thread. Holds no descriptor and no mapping.
+class ConsumeQueue {
+ public:
+  ConsumeQueue(std::string directory, int64_t file_bytes, OpenFiles& open_files, io::FileSystem& files);
+
+  /// Reads how far the files go.
+  [[nodiscard]] Status load();
+  /// Forgets and zeroes entries of records at or beyond the end of the log.
+  [[nodiscard]] Status cut_beyond(LogOffset log_end);
+  /// Sets the minimum to the first entry of a record at or after the log's beginning.
+  [[nodiscard]] Status set_log_begin(LogOffset log_begin);
+
+  /// Entries of consecutive offsets from `first` on. Those that are there already are skipped; kCorrupt when
+  /// there would be a gap.
+  [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries);
+  /// Up to `count` entries from an offset within [min, max).
+  [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
+  [[nodiscard]] Status sync();
+
+  [[nodiscard]] QueueOffset max() const { return next_.load(std::memory_order_acquire); }
+  [[nodiscard]] QueueOffset min() const { return min_.load(std::memory_order_acquire); }
+  [[nodiscard]] const std::string& directory() const { return directory_; }
+
+ private:
+  [[nodiscard]] std::string path_of(QueueOffset offset) const;
+  [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
+  [[nodiscard]] Result<std::shared_ptr<io::File>> file_for(QueueOffset offset);
+  [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
+
+  const std::string directory_;
+  const int64_t entries_per_file_;
+  OpenFiles& open_files_;
+  io::FileSystem& files_;
+  QueueOffset first_file_ = 0;  // dispatcher's, after load constant
+  bool directory_made_ = false;
+  std::atomic<QueueOffset> next_{0}, min_{0};
+  mutable std::mutex tail_mutex_;
+  std::deque<QueueEntry> tail_;  // guarded by tail_mutex_: the entries just below next_
+  std::map<std::string, bool> dirty_;  // dispatcher's: files written since the last sync
+};
+
+/// All queues. Thread: any for find and list; the dispatcher for the rest.
+class ConsumeQueues {
+ public:
+  ConsumeQueues(std::string directory, int64_t file_bytes, io::FileSystem& files, const Logger& logger);
+
+  [[nodiscard]] Status load(LogOffset log_begin, LogOffset log_end);
+  [[nodiscard]] std::shared_ptr<ConsumeQueue> find(std::string_view topic, int32_t queue_id) const;
+  [[nodiscard]] std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, int32_t queue_id);
+  void remove_topic(std::string_view topic);
+  [[nodiscard]] Status sync();
+  /// Physical end of the last record that any queue has an entry of; 0 when there is none.
+  [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
+  /// Every queue with its next offset, keyed as queue_key().
+  [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets() const;
+  static std::string queue_key(std::string_view topic, int32_t queue_id);
+
+ private:
+  const std::string directory_;
+  const int64_t file_bytes_;
+  io::FileSystem& files_;
+  const Logger& logger_;
+  OpenFiles open_files_;
+  mutable std::shared_mutex mutex_;
+  std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
+  LogOffset dispatched_end_ = 0;
+};
+
+}  // namespace apogee::store

@@ -1,0 +1,151 @@
+#include "store/dispatcher.h"
+
+#include <pthread.h>
+
+#include <map>
+
+#include "common/base/hash.h"
+#include "common/message/message_record.h"
+#include "common/message/properties.h"
+#include "common/message/property_names.h"
+#include "common/message/sys_flag.h"
+#include "store/recovery.h"
+
+namespace apogee::store {
+
+namespace {
+
+constexpr int64_t kBatchBytesMax = 4 << 20;
+constexpr auto kSyncInterval = std::chrono::seconds(1);
+
+struct QueueBatch {
+  std::string topic;
+  int32_t queue_id = 0;
+  QueueOffset first = 0;
+  std::vector<QueueEntry> entries;
+};
+
+/// Messages that consumers of the topic see; half messages that were rolled back or not decided are not.
+bool has_queue_entry(int32_t sys_flag) {
+  auto type = sys_flag & message::sys_flag::kTransactionMask;
+  return type == message::sys_flag::kTransactionNot || type == message::sys_flag::kTransactionCommit;
+}
+
+}  // namespace
+
+void Dispatcher::start() {
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "dispatcher");
+    run();
+  });
+}
+
+void Dispatcher::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wanted_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Dispatcher::wake() {
+  if (!asleep_.load(std::memory_order_seq_cst)) return;
+  std::lock_guard lock(mutex_);
+  pending_ = true;
+  wanted_.notify_one();
+}
+
+void Dispatcher::catch_up() {
+  while (position() < log_.readable_end()) dispatch_batch(log_.readable_end());
+}
+
+void Dispatcher::run() {
+  auto next_sync = std::chrono::steady_clock::now() + kSyncInterval;
+  for (;;) {
+    catch_up();
+    {
+      std::unique_lock lock(mutex_);
+      if (stopping_) break;
+      // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
+      asleep_.store(true, std::memory_order_seq_cst);
+      if (position() >= log_.readable_end())
+        wanted_.wait_until(lock, next_sync, [this] { return pending_ || stopping_; });
+      asleep_.store(false, std::memory_order_seq_cst);
+      pending_ = false;
+    }
+    if (std::chrono::steady_clock::now() >= next_sync) {
+      sync_queues();
+      next_sync = std::chrono::steady_clock::now() + kSyncInterval;
+    }
+  }
+  catch_up();
+  sync_queues();
+}
+
+void Dispatcher::sync_queues() {
+  if (synced_time_ms_ == dispatched_time_ms_) return;
+  if (auto synced = queues_.sync(); !synced) {
+    // The checkpoint stays behind, so that a start after a crash dispatches these again.
+    logger_.error("consume queues: {}", synced.error().message);
+    return;
+  }
+  synced_time_ms_ = dispatched_time_ms_;
+}
+
+void Dispatcher::dispatch_batch(LogOffset end) {
+  LogOffset at = position();
+  auto bytes = log_.read_up_to(at, end);
+  if (!bytes) {
+    position_ = std::max(at, log_.begin());
+    if (position_ == at) position_ = end;
+    return;
+  }
+  std::map<std::pair<std::string_view, int32_t>, std::vector<QueueBatch>> batches;
+  std::string_view rest = bytes->bytes;
+  int64_t done = 0, last_time = dispatched_time_ms_;
+  while (!rest.empty() && done < kBatchBytesMax) {
+    // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
+    auto position = look_at(rest, at + done, false);
+    if (position.kind == LogPosition::Kind::kNothing) {
+      logger_.error("dispatch: nothing that could be a message at {}, {} bytes skipped", at + done, rest.size());
+      done += static_cast<int64_t>(rest.size());
+      break;
+    }
+    if (position.kind == LogPosition::Kind::kRecord) {
+      auto record = message::decode_record(rest);
+      if (record && has_queue_entry(record->sys_flag)) {
+        auto tags = message::find_property(record->properties, message::property::kTags);
+        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags ? java_string_hash(*tags) : 0};
+        auto& list = batches[{record->topic, record->queue_id}];
+        if (list.empty() || list.back().first + static_cast<QueueOffset>(list.back().entries.size()) != record->queue_offset)
+          list.push_back({std::string(record->topic), record->queue_id, record->queue_offset, {}});
+        list.back().entries.push_back(entry);
+      }
+      if (record) last_time = record->store_timestamp_ms;
+    }
+    done += position.bytes;
+    rest.remove_prefix(static_cast<size_t>(position.bytes));
+  }
+  std::vector<Arrival> arrivals;
+  for (auto& [key, list] : batches) {
+    for (auto& batch : list) {
+      auto queue = queues_.find_or_create(batch.topic, batch.queue_id);
+      QueueOffset before = queue->max();
+      if (auto added = queue->append(batch.first, batch.entries); !added) {
+        logger_.error("dispatch: {}", added.error().message);
+        continue;
+      }
+      if (!listener_ || queue->max() == before) continue;
+      for (size_t i = 0; i < batch.entries.size(); ++i) {
+        QueueOffset offset = batch.first + static_cast<QueueOffset>(i);
+        if (offset >= before) arrivals.push_back({batch.topic, batch.queue_id, offset + 1, batch.entries[i].tags_code});
+      }
+    }
+  }
+  dispatched_time_ms_ = last_time;
+  position_.store(at + done, std::memory_order_release);
+  if (listener_ && !arrivals.empty()) listener_(arrivals);
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,52 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "store/commit_log.h"
+#include "store/consume_queues.h"
+
+namespace apogee::store {
+
+/// Reads the log up to its readable end and adds what it finds to the queues, in batches; then tells the
+/// arrival listener. One thread of its own, woken by wake(); it owns the tails of the queues.
+class Dispatcher {
+ public:
+  Dispatcher(const CommitLog& log, ConsumeQueues& queues, const Logger& logger) : log_(log), queues_(queues), logger_(logger) {}
+  ~Dispatcher() { stop(); }
+
+  void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
+  void set_position(LogOffset offset) { position_ = offset; }
+  /// Works up to the readable end on the calling thread; before start(), to catch up after a crash.
+  void catch_up();
+  void start();
+  /// Works up to the readable end and ends.
+  void stop();
+  void wake();
+  /// Everything in front of this is in its queue. Thread: any.
+  [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
+  /// Store time of the last message whose entry is on disk. Thread: any.
+  [[nodiscard]] int64_t synced_time_ms() const { return synced_time_ms_.load(); }
+
+ private:
+  void run();
+  void dispatch_batch(LogOffset end);
+  void sync_queues();
+
+  const CommitLog& log_;
+  ConsumeQueues& queues_;
+  const Logger& logger_;
+  ArrivalListener listener_;
+  std::atomic<LogOffset> position_{0};
+  std::atomic<int64_t> synced_time_ms_{0};
+  int64_t dispatched_time_ms_ = 0;
+  std::mutex mutex_;
+  std::condition_variable wanted_;
+  bool pending_ = false, stopping_ = false;  // guarded by mutex_
+  std::atomic<bool> asleep_{false};
+  std::thread thread_;
+};
+
+}  // namespace apogee::store

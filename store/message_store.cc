@@ -1,0 +1,446 @@
+#include "store/message_store.h"
+
+#include <fmt/core.h>
+#include <pthread.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "common/message/batch.h"
+#include "common/message/message_record.h"
+#include "common/message/properties.h"
+#include "store/checkpoint.h"
+#include "store/commit_log.h"
+#include "store/consume_queues.h"
+#include "store/dispatcher.h"
+#include "store/recovery.h"
+
+namespace apogee::store {
+
+namespace {
+
+constexpr size_t kPropertiesBytesMax = message::kPropertiesBytesMax;
+constexpr size_t kTopicBytesV1Max = 127;
+constexpr size_t kTopicBytesMax = 255;
+constexpr auto kKeepInterval = std::chrono::seconds(1);
+/// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
+constexpr int64_t kEntriesScannedMin = 800;
+
+PutResult failed(PutStatus status, std::string why) {
+  PutResult result;
+  result.status = status;
+  result.detail = std::move(why);
+  return result;
+}
+
+message::RecordFields fields_of(const MessageDraft& draft) {
+  message::RecordFields fields;
+  fields.topic = draft.topic;
+  fields.queue_id = draft.queue_id;
+  fields.flag = draft.flag;
+  fields.sys_flag = draft.sys_flag;
+  fields.born_timestamp_ms = draft.born_timestamp_ms;
+  fields.born_host = {draft.born_host.ip_bytes, draft.born_host.port};
+  fields.store_host = {draft.store_host.ip_bytes, draft.store_host.port};
+  fields.reconsume_times = draft.reconsume_times;
+  fields.prepared_transaction_offset = draft.prepared_transaction_offset;
+  fields.body = draft.body;
+  fields.properties = draft.properties;
+  return fields;
+}
+
+class FileMessageStore final : public MessageStore {
+ public:
+  FileMessageStore(StoreOptions options, const Logger& logger)
+      : options_(std::move(options)),
+        files_(io::posix_file_system()),
+        logger_(logger),
+        log_(log_options(options_), files_, logger),
+        queues_(options_.root_dir + "/consumequeue", options_.consume_queue_file_bytes, files_, logger),
+        dispatcher_(log_, queues_, logger) {}
+  ~FileMessageStore() override { stop(); }
+
+  Status recover();
+
+  void set_arrival_listener(ArrivalListener listener) override { dispatcher_.set_arrival_listener(std::move(listener)); }
+  Status start() override;
+  void stop() override;
+  void append(const MessageDraft& draft, PutCallback done) override;
+  void append_batch(const MessageDraft& draft, PutCallback done) override;
+  GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                const TagsCodeFilter& filter) override;
+  QueueOffset max_offset(std::string_view topic, int32_t queue_id) override;
+  QueueOffset min_offset(std::string_view topic, int32_t queue_id) override;
+  QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) override;
+  std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override;
+  std::optional<SharedBytes> record_at(LogOffset offset) override;
+  std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from, int32_t count) override;
+  void delete_topic(std::string_view topic) override { queues_.remove_topic(topic); }
+  StoreFigures figures() override;
+  bool writable(std::string* why) override { return log_.writable(why); }
+
+ private:
+  static CommitLog::Options log_options(const StoreOptions& options) {
+    CommitLog::Options log;
+    log.directory = options.commit_log_dir.empty() ? options.root_dir + "/commitlog" : options.commit_log_dir;
+    log.file_bytes = options.commit_log_file_bytes;
+    log.sync_flush = options.flush_disk_type == FlushDiskType::kSync;
+    log.flush_interval_ms = options.flush_interval_ms;
+    log.sync_flush_timeout_ms = options.sync_flush_timeout_ms;
+    return log;
+  }
+  [[nodiscard]] std::string path(const char* name) const { return options_.root_dir + "/" + name; }
+  [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
+  void place(CommitLog::Unit unit, PutCallback done);
+  void run_keeper();
+  void look_at_disk();
+  void save_checkpoint();
+  [[nodiscard]] std::optional<int64_t> time_of(const QueueEntry& entry) const;
+
+  const StoreOptions options_;
+  io::FileSystem& files_;
+  const Logger& logger_;
+  std::unique_ptr<io::DirectoryLock> lock_;
+  CommitLog log_;
+  ConsumeQueues queues_;
+  Dispatcher dispatcher_;
+  bool started_ = false, stopped_ = false;
+
+  std::mutex keeper_mutex_;
+  std::condition_variable keeper_wanted_;
+  bool stop_keeper_ = false;  // guarded by keeper_mutex_
+  std::thread keeper_;        // checkpoint and disk space
+  std::atomic<bool> disk_full_{false};
+  std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
+};
+
+Status FileMessageStore::recover() {
+  APOGEE_TRY(files_.make_directories(options_.root_dir));
+  APOGEE_TRY_ASSIGN(lock_, files_.lock(path("lock")));
+  APOGEE_TRY(check_layout(files_, options_.root_dir));
+  APOGEE_TRY(log_.load());
+  APOGEE_TRY_ASSIGN(auto checkpoint, read_checkpoint(files_, path("checkpoint")));
+  const bool clean = !files_.exists(path("abort"));
+  APOGEE_TRY_ASSIGN(auto recovered, recover_log(log_, clean, checkpoint, options_.check_crc_on_recover, logger_));
+  APOGEE_TRY_ASSIGN(bool cut, log_.set_end(recovered.end));
+  if (cut) logger_.warn("the log was cut at {}: what lay behind was no whole record", recovered.end);
+  APOGEE_TRY(queues_.load(log_.begin(), recovered.end));
+  // Before this place every record is in its queue: after a clean stop where the queues end; else where the
+  // walk began, if the queues are there at all.
+  LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.dispatch_from, queues_.dispatched_end());
+  dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
+  dispatcher_.catch_up();
+  for (auto& [key, next] : queues_.next_offsets()) log_.set_next_offset(key, next);
+
+  APOGEE_TRY_ASSIGN(auto abort, files_.open(path("abort"), io::OpenMode::kCreate));
+  APOGEE_TRY(abort->resize(0));
+  APOGEE_TRY(abort->write_at(0, std::to_string(::getpid())));
+  return files_.sync_directory(options_.root_dir);
+}
+
+Status FileMessageStore::start() {
+  log_.set_growth_listener([this] { dispatcher_.wake(); });
+  look_at_disk();
+  log_.start();
+  dispatcher_.start();
+  keeper_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "store-keeper");
+    run_keeper();
+  });
+  started_ = true;
+  return {};
+}
+
+void FileMessageStore::stop() {
+  if (stopped_ || !started_) return;
+  stopped_ = true;
+  auto synced = log_.stop();
+  if (!synced) logger_.error("stop: {}", synced.error().message);
+  dispatcher_.stop();
+  {
+    std::lock_guard lock(keeper_mutex_);
+    stop_keeper_ = true;
+    keeper_wanted_.notify_one();
+  }
+  keeper_.join();
+  save_checkpoint();
+  bool complete = synced && dispatcher_.position() >= log_.end();
+  if (complete) {
+    files_.remove(path("abort")).ignore("then the next start takes the long way");
+    logger_.info("store stopped: the log ends at {}", log_.end());
+  }
+}
+
+void FileMessageStore::run_keeper() {
+  std::unique_lock lock(keeper_mutex_);
+  while (!keeper_wanted_.wait_for(lock, kKeepInterval, [this] { return stop_keeper_; })) {
+    lock.unlock();
+    look_at_disk();
+    save_checkpoint();
+    lock.lock();
+  }
+}
+
+void FileMessageStore::look_at_disk() {
+  double used = files_.used_ratio(options_.root_dir);
+  bool full = used >= options_.disk_used_ratio_max;
+  if (full == disk_full_.exchange(full)) return;
+  if (full) {
+    auto why = fmt::format("the disk is full: {:.0f} % used, writes are taken below {:.0f} %", used * 100,
+                           options_.disk_used_ratio_max * 100);
+    logger_.error("{}", why);
+    log_.refuse_writes(std::move(why));
+  } else {
+    logger_.info("there is room on the disk again: {:.0f} % used", used * 100);
+    log_.refuse_writes("");
+  }
+}
+
+void FileMessageStore::save_checkpoint() {
+  Checkpoint now{log_.flushed_time_ms(), dispatcher_.synced_time_ms(), 0};
+  if (now.log_time_ms == 0 || now.queues_time_ms == 0) return;  // nothing was written since the start
+  if (auto saved = write_checkpoint(files_, path("checkpoint"), now); !saved) logger_.warn("{}", saved.error().message);
+}
+
+std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) const {
+  if (std::string why; !log_.writable(&why)) return failed(PutStatus::kServiceNotAvailable, why);
+  if (draft.topic.empty() || draft.topic.size() > kTopicBytesMax)
+    return failed(PutStatus::kMessageIllegal, fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
+  if (draft.properties.size() > kPropertiesBytesMax)
+    return failed(PutStatus::kPropertiesSizeExceeded,
+                  fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));
+  if (static_cast<int64_t>(draft.body.size()) > options_.message_bytes_max)
+    return failed(PutStatus::kMessageIllegal,
+                  fmt::format("body: {} bytes, maxMessageSize is {}", draft.body.size(), options_.message_bytes_max));
+  if (log_.longest_copy_ms() > options_.page_cache_busy_ms)
+    return failed(PutStatus::kPageCacheBusy, "an append has been waiting for the disk too long");
+  return std::nullopt;
+}
+
+void FileMessageStore::append(const MessageDraft& draft, PutCallback done) {
+  if (auto refused = refusal(draft)) {
+    ++put_failed_;
+    return done(std::move(*refused));
+  }
+  CommitLog::Unit unit;
+  auto fields = fields_of(draft);
+  unit.bytes.resize(message::record_bytes(fields));
+  message::encode_record(fields, 0, 0, unit.bytes.data());
+  unit.record_bytes.push_back(static_cast<uint32_t>(unit.bytes.size()));
+  unit.queue_key = ConsumeQueues::queue_key(draft.topic, draft.queue_id);
+  unit.wait_for_sync = draft.wait_store_ok;
+  place(std::move(unit), std::move(done));
+}
+
+void FileMessageStore::append_batch(const MessageDraft& draft, PutCallback done) {
+  auto refuse = [&](PutResult refused) {
+    ++put_failed_;
+    done(std::move(refused));
+  };
+  if (auto refused = refusal(draft)) return refuse(std::move(*refused));
+  if (draft.topic.size() > kTopicBytesV1Max)
+    return refuse(failed(PutStatus::kMessageIllegal, fmt::format("topic of a batch: {} bytes, the limit is {}", draft.topic.size(),
+                                                                 kTopicBytesV1Max)));
+  auto messages = message::decode_batch(draft.body);
+  if (!messages) return refuse(failed(PutStatus::kMessageIllegal, messages.error().message));
+  CommitLog::Unit unit;
+  auto fields = fields_of(draft);
+  std::string properties;
+  for (const auto& each : *messages) {
+    properties.assign(each.properties);
+    message::append_properties(properties, draft.properties);
+    if (properties.size() > kPropertiesBytesMax)
+      return refuse(failed(PutStatus::kPropertiesSizeExceeded,
+                           fmt::format("properties of a message in the batch: {} bytes, the limit is {}", properties.size(),
+                                       kPropertiesBytesMax)));
+    fields.flag = each.flag;
+    fields.body = each.body;
+    fields.properties = properties;
+    size_t begin = unit.bytes.size();
+    unit.bytes.resize(begin + message::record_bytes(fields));
+    message::encode_record(fields, 0, 0, unit.bytes.data() + begin);
+    unit.record_bytes.push_back(static_cast<uint32_t>(unit.bytes.size() - begin));
+  }
+  unit.queue_key = ConsumeQueues::queue_key(draft.topic, draft.queue_id);
+  unit.wait_for_sync = draft.wait_store_ok;
+  place(std::move(unit), std::move(done));
+}
+
+void FileMessageStore::place(CommitLog::Unit unit, PutCallback done) {
+  // Shared with the answer, which may leave by the flusher's thread.
+  struct Answer {
+    PutResult result;
+    PutCallback done;
+  };
+  auto answer = std::make_shared<Answer>();
+  answer->done = std::move(done);
+  auto messages = static_cast<int64_t>(unit.record_bytes.size());
+  auto bytes = static_cast<int64_t>(unit.bytes.size());
+  auto placed = log_.append(std::move(unit), answer->result, [answer](CommitLog::Synced synced) {
+    answer->result.status = synced == CommitLog::Synced::kYes ? PutStatus::kOk : PutStatus::kFlushDiskTimeout;
+    answer->done(std::move(answer->result));
+  });
+  if (placed) {
+    put_messages_.fetch_add(messages, std::memory_order_relaxed);
+    put_bytes_.fetch_add(bytes, std::memory_order_relaxed);
+    return;
+  }
+  ++put_failed_;
+  const Error& error = placed.error();
+  PutStatus status = error.code == Errc::kTooLarge                                       ? PutStatus::kMessageIllegal
+                     : error.code == Errc::kClosed || error.code == Errc::kDiskFull      ? PutStatus::kServiceNotAvailable
+                                                                                         : PutStatus::kCreateFileFailed;
+  answer->done(failed(status, error.message));
+}
+
+GetResult FileMessageStore::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                                const TagsCodeFilter& filter) {
+  GetResult result;
+  auto queue = queues_.find(topic, queue_id);
+  if (!queue) return result;
+  result.min_offset = queue->min();
+  result.max_offset = queue->max();
+  auto answer = [&](GetStatus status, QueueOffset next) {
+    result.status = status;
+    result.next_begin_offset = next;
+    return std::move(result);
+  };
+  if (result.max_offset == 0) return answer(GetStatus::kNoMessageInQueue, 0);
+  if (offset < result.min_offset) return answer(GetStatus::kOffsetTooSmall, result.min_offset);
+  if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
+  if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
+
+  auto entries = queue->read(offset, std::max<int64_t>(kEntriesScannedMin, limits.count_max));
+  if (entries.empty()) {
+    QueueOffset per_file = options_.consume_queue_file_bytes / kQueueEntryBytes;
+    return answer(GetStatus::kOffsetFoundNull, (offset / per_file + 1) * per_file);
+  }
+  QueueOffset next = offset;
+  bool removed = false;
+  for (const auto& entry : entries) {
+    if (static_cast<int32_t>(result.records.size()) >= limits.count_max) break;
+    if (filter && !filter(entry.tags_code)) {
+      ++next;
+      continue;
+    }
+    if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
+    auto record = log_.read(entry.physical_offset, entry.record_bytes);
+    ++next;
+    if (!record || entry.record_bytes == kBlankEntryBytes) {
+      removed = true;
+      continue;
+    }
+    result.bytes += entry.record_bytes;
+    result.records.push_back(std::move(*record));
+  }
+  if (!result.records.empty()) return answer(GetStatus::kFound, next);
+  return answer(removed ? GetStatus::kMessageWasRemoving : GetStatus::kNoMatchedMessage, next);
+}
+
+QueueOffset FileMessageStore::max_offset(std::string_view topic, int32_t queue_id) {
+  auto queue = queues_.find(topic, queue_id);
+  return queue ? queue->max() : 0;
+}
+
+QueueOffset FileMessageStore::min_offset(std::string_view topic, int32_t queue_id) {
+  auto queue = queues_.find(topic, queue_id);
+  return queue ? queue->min() : 0;
+}
+
+std::optional<int64_t> FileMessageStore::time_of(const QueueEntry& entry) const {
+  auto bytes = log_.read(entry.physical_offset, entry.record_bytes);
+  if (!bytes) return std::nullopt;
+  auto record = message::decode_record(bytes->bytes);
+  if (!record) return std::nullopt;
+  return record->store_timestamp_ms;
+}
+
+QueueOffset FileMessageStore::offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) {
+  auto queue = queues_.find(topic, queue_id);
+  if (!queue) return 0;
+  const QueueOffset min = queue->min(), max = queue->max();
+  // The first offset whose time is beyond the limit; store times do not go back along a queue.
+  QueueOffset low = min, high = max;
+  while (low < high) {
+    QueueOffset middle = low + (high - low) / 2;
+    auto entry = queue->read(middle, 1);
+    auto time = entry.empty() ? std::nullopt : time_of(entry.front());
+    bool before = !time || (boundary == TimeBoundary::kLower ? *time < time_ms : *time <= time_ms);
+    if (before) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return boundary == TimeBoundary::kLower ? low : std::max(min, low - 1);
+}
+
+std::optional<int64_t> FileMessageStore::store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) {
+  auto queue = queues_.find(topic, queue_id);
+  if (!queue) return std::nullopt;
+  auto entry = queue->read(offset, 1);
+  return entry.empty() ? std::nullopt : time_of(entry.front());
+}
+
+std::optional<SharedBytes> FileMessageStore::record_at(LogOffset offset) {
+  if (offset < log_.begin()) return std::nullopt;
+  auto rest = log_.read_up_to(offset, log_.readable_end());
+  if (!rest) return std::nullopt;
+  auto position = look_at(rest->bytes, offset, false);
+  if (position.kind != LogPosition::Kind::kRecord) return std::nullopt;
+  rest->bytes = rest->bytes.substr(0, static_cast<size_t>(position.bytes));
+  return rest;
+}
+
+std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from, int32_t count) {
+  auto queue = queues_.find(topic, queue_id);
+  return queue ? queue->read(from, count) : std::vector<QueueEntry>{};
+}
+
+StoreFigures FileMessageStore::figures() {
+  StoreFigures figures;
+  figures.log_min_offset = log_.begin();
+  figures.log_max_offset = log_.end();
+  figures.flushed_offset = log_.flushed();
+  figures.dispatched_offset = dispatcher_.position();
+  figures.commit_log_disk_ratio = files_.used_ratio(log_options(options_).directory);
+  figures.consume_queue_disk_ratio = files_.used_ratio(options_.root_dir + "/consumequeue");
+  figures.put_messages_total = put_messages_;
+  figures.put_bytes_total = put_bytes_;
+  figures.put_failed_total = put_failed_;
+  figures.page_cache_lock_ms = log_.longest_copy_ms();
+  if (auto first = record_at(figures.log_min_offset))
+    if (auto record = message::decode_record(first->bytes)) figures.earliest_message_time_ms = record->store_timestamp_ms;
+  return figures;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MessageStore>> MessageStore::open(StoreOptions options, const Logger& logger) {
+  if (options.root_dir.empty()) return Error(Errc::kInvalidArgument, "storePathRootDir is empty");
+  options.consume_queue_file_bytes =
+      std::max<int64_t>(1, (options.consume_queue_file_bytes + kQueueEntryBytes - 1) / kQueueEntryBytes) * kQueueEntryBytes;
+  auto store = std::make_unique<FileMessageStore>(std::move(options), logger);
+  APOGEE_TRY(store->recover());
+  return std::unique_ptr<MessageStore>(std::move(store));
+}
+
+const char* to_string(GetStatus status) {
+  switch (status) {
+    case GetStatus::kFound: return "FOUND";
+    case GetStatus::kNoMatchedMessage: return "NO_MATCHED_MESSAGE";
+    case GetStatus::kMessageWasRemoving: return "MESSAGE_WAS_REMOVING";
+    case GetStatus::kOffsetFoundNull: return "OFFSET_FOUND_NULL";
+    case GetStatus::kOffsetOverflowBadly: return "OFFSET_OVERFLOW_BADLY";
+    case GetStatus::kOffsetOverflowOne: return "OFFSET_OVERFLOW_ONE";
+    case GetStatus::kOffsetTooSmall: return "OFFSET_TOO_SMALL";
+    case GetStatus::kNoMatchedLogicQueue: return "NO_MATCHED_LOGIC_QUEUE";
+    case GetStatus::kNoMessageInQueue: return "NO_MESSAGE_IN_QUEUE";
+  }
+  return "UNKNOWN";
+}
+
+}  // namespace apogee::store
