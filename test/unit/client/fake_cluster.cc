@@ -42,6 +42,11 @@ bool eventually(const std::function<bool()>& condition) {
   return true;
 }
 
+bool time_passes(FakeCluster& cluster) {
+  const int before = cluster.broker().count(RequestCode::kHeartBeat);
+  return eventually([&] { return cluster.broker().count(RequestCode::kHeartBeat) >= before + 8; });
+}
+
 FakeBroker::FakeBroker(std::string name) : name_(std::move(name)), server_(loopback(), logger_) {
   server_.set_handler([this](const remoting::Caller& caller, Command request, remoting::Responder respond) {
     handle(caller, std::move(request), std::move(respond));

@@ -82,6 +82,10 @@ class FakeBroker {
   std::map<std::pair<std::string, MessageQueue>, std::string> locks_;
 };
 
+class FakeCluster;
+/// Some rounds of a client's loop: several heartbeats come in. The client's heartbeat_interval has to be short.
+bool time_passes(FakeCluster& cluster);
+
 /// A NameServer for the brokers, whose topics all have so many queues on each of them.
 class FakeCluster {
  public:

@@ -205,8 +205,7 @@ TEST_CASE("callbacks may send, but not wait", "[client][producer]") {
   std::promise<Errc> sync_code;
   std::promise<Errc> shutdown_code;
   std::promise<bool> nested;
-  producer.send_async(Message("T", "x"), [&](const apogee::Result<SendReceipt>& receipt) {
-    REQUIRE(receipt);
+  producer.send_async(Message("T", "x"), [&](const apogee::Result<SendReceipt>&) {
     sync_code.set_value(producer.send(Message("T", "y")).error().code);
     shutdown_code.set_value(producer.shutdown().error().code);
     producer.send_async(Message("T", "z"),
