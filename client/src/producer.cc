@@ -306,6 +306,8 @@ bool Producer::Impl::retry(const SendPtr& send, const Error& error) {
   if (!running_ || !send->may_retry || send->attempts > config_.retries || send->deadline_ms <= steady_ms()) {
     return false;
   }
+  // An attempt that may take all the time has taken it, whatever the two clocks say.
+  if (error.code == Errc::kTimeout && config_.attempt_timeout.count() == 0) return false;
   auto route = instance_.route(send->prepared.topic);
   if (!route) return false;
   instance_.logger().info("message {} is sent again after: {}", send->prepared.unique_id, error.message);
