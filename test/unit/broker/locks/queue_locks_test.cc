@@ -1,0 +1,54 @@
+#include "broker/locks/queue_locks.h"
+
+#include "test/unit/broker/support/handler_bench.h"
+
+namespace apogee::broker {
+namespace {
+
+MessageQueue queue(int32_t id) { return {"T", "broker-a", id}; }
+
+TEST_CASE("QueueLocks: a lock belongs to one client, who may renew it", "[broker]") {
+  test::FakeClock clock;
+  QueueLocks locks(clock.now());
+  CHECK(locks.lock("G", "a", {queue(0), queue(1)}).size() == 2);
+  CHECK(locks.lock("G", "a", {queue(0)}).size() == 1);
+  CHECK(locks.lock("G", "b", {queue(0), queue(1), queue(2)}) == std::vector<MessageQueue>{queue(2)});
+  CHECK(locks.lock("H", "b", {queue(0)}).size() == 1);
+  CHECK(locks.owner("G", queue(0)) == "a");
+  CHECK(locks.any_locked("G"));
+  CHECK_FALSE(locks.any_locked("X"));
+}
+
+TEST_CASE("QueueLocks: only the owner unlocks", "[broker]") {
+  test::FakeClock clock;
+  QueueLocks locks(clock.now());
+  REQUIRE(locks.lock("G", "a", {queue(0)}).size() == 1);
+  locks.unlock("G", "b", {queue(0)});
+  CHECK(locks.owner("G", queue(0)) == "a");
+  locks.unlock("G", "a", {queue(0)});
+  CHECK(locks.owner("G", queue(0)).empty());
+  CHECK(locks.lock("G", "b", {queue(0)}).size() == 1);
+}
+
+TEST_CASE("QueueLocks: a lock that was not renewed for 60 s is free", "[broker]") {
+  test::FakeClock clock;
+  QueueLocks locks(clock.now());
+  REQUIRE(locks.lock("G", "a", {queue(0), queue(1)}).size() == 2);
+  clock.advance(40'000);
+  REQUIRE(locks.lock("G", "a", {queue(1)}).size() == 1);
+  clock.advance(20'000);
+  CHECK(locks.lock("G", "b", {queue(0)}).empty());
+  clock.advance(1);
+  CHECK(locks.owner("G", queue(0)).empty());
+  CHECK(locks.lock("G", "b", {queue(0), queue(1)}) == std::vector<MessageQueue>{queue(0)});
+  clock.advance(60'001);
+  CHECK_FALSE(locks.any_locked("G"));
+  CHECK(locks.expire() == 2);
+  locks.set_life_ms(10);
+  REQUIRE(locks.lock("G", "a", {queue(0)}).size() == 1);
+  clock.advance(11);
+  CHECK(locks.lock("G", "b", {queue(0)}).size() == 1);
+}
+
+}  // namespace
+}  // namespace apogee::broker
