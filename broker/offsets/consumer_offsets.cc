@@ -146,6 +146,7 @@ struct ConsumerOffsets::Impl {
   std::atomic<size_t> reset_names{0};
 
   std::mutex flush_mutex;   // one flush() at a time
+  bool unsynced = false;    // something was written without a sync; guarded by flush_mutex
   std::mutex export_mutex;  // one export_json() at a time
   uint64_t json_hash = 0;   // of the file as it is; guarded by export_mutex
 };
@@ -270,7 +271,8 @@ std::optional<int64_t> ConsumerOffsets::take_reset(std::string_view group, std::
   if (entry == impl_->resets.end()) return std::nullopt;
   auto queue = entry->second.find(queue_id);
   if (queue == entry->second.end()) return std::nullopt;
-  int64_t offset = queue->second;
+  const int64_t offset = queue->second;
+  impl_->set(entry->first, queue_id, offset);  // over a commit that slipped in while the reset was made
   entry->second.erase(queue);
   if (entry->second.empty()) impl_->resets.erase(entry);
   impl_->reset_names.store(impl_->resets.size(), std::memory_order_release);
@@ -363,11 +365,14 @@ Status ConsumerOffsets::flush(bool sync) {
     }
     shard.dirty.clear();
   }
-  if (written.empty() && !sync) return {};
+  if (written.empty() && !(sync && impl_->unsynced)) return {};
   rocksdb::WriteOptions how;
-  how.sync = sync && !written.empty();
+  how.sync = sync;
   rocksdb::Status status = written.empty() ? impl_->db->SyncWAL() : impl_->db->Write(how, &batch);
-  if (status.ok()) return {};
+  if (status.ok()) {
+    impl_->unsynced = !sync;
+    return {};
+  }
   for (auto& [name, queue_id] : written) {
     auto& shard = impl_->shard_of(name);
     std::lock_guard<std::mutex> lock(shard.mutex);
