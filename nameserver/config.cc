@@ -13,28 +13,88 @@ std::string environment(const char* name, const char* fallback) {
 /// What a namesrv.conf of Apache RocketMQ 4.9.8 or 5.x may hold; those with a row are not ignored.
 std::vector<std::string> apache_keys() {
   return {
-      "bindAddress", "channelNotActiveInterval", "clientAsyncSemaphoreValue", "clientCallbackExecutorThreads",
-      "clientChannelMaxIdleTimeSeconds", "clientCloseSocketIfTimeout", "clientOnewaySemaphoreValue",
-      "clientPooledByteBufAllocatorEnable", "clientRequestThreadPoolNums", "clientRequestThreadPoolQueueCapacity",
-      "clientSocketRcvBufSize", "clientSocketSndBufSize", "clientWorkerThreads", "clusterTest", "configBlackList",
-      "configStorePath", "connectTimeoutMillis", "controllerDLegerGroup", "controllerDLegerPeers",
-      "controllerDLegerSelfId", "controllerRequestThreadPoolQueueCapacity", "controllerStorePath",
-      "controllerThreadPoolNums", "controllerType", "defaultThreadPoolNums", "defaultThreadPoolQueueCapacity",
-      "deleteTopicWithBrokerRegistration", "disableCallbackExecutor", "disableNettyWorkerGroup",
-      "electMasterMaxRetryCount", "enableAllTopicList", "enableControllerInNamesrv", "enableElectUncleanMaster",
-      "enableReconnectForGoAway", "enableShutdownGracefully", "enableTopicList", "jraftConfig", "kvConfigPath",
-      "listenPort", "mappedFileSize", "maxReconnectIntervalTimeSeconds", "metricGrpcExporterIntervalInMills",
-      "metricGrpcExporterTimeOutInMills", "metricLoggingExporterIntervalInMills", "metricsExporterType",
-      "metricsGrpcExporterHeader", "metricsGrpcExporterTarget", "metricsInDelta", "metricsLabel",
-      "metricsPromExporterHost", "metricsPromExporterPort", "needWaitForService", "notifyBrokerRoleChanged",
-      "notifyMinBrokerIdChanged", "orderMessageEnable", "processReadEvent", "productEnvName",
-      "returnOrderTopicConfigToBroker", "rocketmqHome", "scanAvailableNameSrv", "scanInactiveMasterInterval",
-      "scanNotActiveBrokerInterval", "serverAsyncSemaphoreValue", "serverCallbackExecutorThreads",
-      "serverChannelMaxIdleTimeSeconds", "serverNettyWorkerGroupEnable", "serverOnewaySemaphoreValue",
-      "serverPooledByteBufAllocatorEnable", "serverSelectorThreads", "serverSocketBacklog", "serverSocketRcvBufSize",
-      "serverSocketSndBufSize", "serverWorkerThreads", "shutdownWaitTimeSeconds", "socksProxyConfig",
-      "supportActingMaster", "unRegisterBrokerQueueCapacity", "useEpollNativeSelector", "useTLS",
-      "waitSecondsForService", "writeBufferHighWaterMark", "writeBufferLowWaterMark",
+      "bindAddress",
+      "channelNotActiveInterval",
+      "clientAsyncSemaphoreValue",
+      "clientCallbackExecutorThreads",
+      "clientChannelMaxIdleTimeSeconds",
+      "clientCloseSocketIfTimeout",
+      "clientOnewaySemaphoreValue",
+      "clientPooledByteBufAllocatorEnable",
+      "clientRequestThreadPoolNums",
+      "clientRequestThreadPoolQueueCapacity",
+      "clientSocketRcvBufSize",
+      "clientSocketSndBufSize",
+      "clientWorkerThreads",
+      "clusterTest",
+      "configBlackList",
+      "configStorePath",
+      "connectTimeoutMillis",
+      "controllerDLegerGroup",
+      "controllerDLegerPeers",
+      "controllerDLegerSelfId",
+      "controllerRequestThreadPoolQueueCapacity",
+      "controllerStorePath",
+      "controllerThreadPoolNums",
+      "controllerType",
+      "defaultThreadPoolNums",
+      "defaultThreadPoolQueueCapacity",
+      "deleteTopicWithBrokerRegistration",
+      "disableCallbackExecutor",
+      "disableNettyWorkerGroup",
+      "electMasterMaxRetryCount",
+      "enableAllTopicList",
+      "enableControllerInNamesrv",
+      "enableElectUncleanMaster",
+      "enableReconnectForGoAway",
+      "enableShutdownGracefully",
+      "enableTopicList",
+      "jraftConfig",
+      "kvConfigPath",
+      "listenPort",
+      "mappedFileSize",
+      "maxReconnectIntervalTimeSeconds",
+      "metricGrpcExporterIntervalInMills",
+      "metricGrpcExporterTimeOutInMills",
+      "metricLoggingExporterIntervalInMills",
+      "metricsExporterType",
+      "metricsGrpcExporterHeader",
+      "metricsGrpcExporterTarget",
+      "metricsInDelta",
+      "metricsLabel",
+      "metricsPromExporterHost",
+      "metricsPromExporterPort",
+      "needWaitForService",
+      "notifyBrokerRoleChanged",
+      "notifyMinBrokerIdChanged",
+      "orderMessageEnable",
+      "processReadEvent",
+      "productEnvName",
+      "returnOrderTopicConfigToBroker",
+      "rocketmqHome",
+      "scanAvailableNameSrv",
+      "scanInactiveMasterInterval",
+      "scanNotActiveBrokerInterval",
+      "serverAsyncSemaphoreValue",
+      "serverCallbackExecutorThreads",
+      "serverChannelMaxIdleTimeSeconds",
+      "serverNettyWorkerGroupEnable",
+      "serverOnewaySemaphoreValue",
+      "serverPooledByteBufAllocatorEnable",
+      "serverSelectorThreads",
+      "serverSocketBacklog",
+      "serverSocketRcvBufSize",
+      "serverSocketSndBufSize",
+      "serverWorkerThreads",
+      "shutdownWaitTimeSeconds",
+      "socksProxyConfig",
+      "supportActingMaster",
+      "unRegisterBrokerQueueCapacity",
+      "useEpollNativeSelector",
+      "useTLS",
+      "waitSecondsForService",
+      "writeBufferHighWaterMark",
+      "writeBufferLowWaterMark",
   };
 }
 
@@ -58,7 +118,8 @@ void add_rows(NameServerConfig& c, config::ConfigTable& table) {
   table.add_int("serverWorkerThreads", &c.io_threads, {1, 64}, "Threads that read, answer and write");
   table.add_int("serverChannelMaxIdleTimeSeconds", &c.connection_idle_s_max, {1, 86400},
                 "A connection without any traffic for so long is closed", {.unit = "s"});
-  table.add_int("frameBytesMax", &c.frame_bytes_max, {4096, 1 << 30}, "Largest request that is read", {.unit = "bytes"});
+  table.add_int("frameBytesMax", &c.frame_bytes_max, {4096, 1 << 30}, "Largest request that is read",
+                {.unit = "bytes"});
 
   table.group("Files");
   table.add_string("rocketmqHome", &c.rocketmq_home, "Folder of the installation; only reported",
@@ -76,14 +137,17 @@ void add_rows(NameServerConfig& c, config::ConfigTable& table) {
                  "Answer a registration with the order configuration of all topics");
   table.add_bool("deleteTopicWithBrokerRegistration", &c.delete_topic_with_broker_registration,
                  "Drop the topics of a broker that its registration does not name any more");
-  table.add_int("scanNotActiveBrokerInterval", &c.scan_inactive_interval_ms, {100, 600'000},
-                "How often silent brokers are looked for; one is dropped 120 s after its last registration or heartbeat, "
-                "or after the time that it announced itself", {.unit = "ms"});
+  table.add_int(
+      "scanNotActiveBrokerInterval", &c.scan_inactive_interval_ms, {100, 600'000},
+      "How often silent brokers are looked for; one is dropped 120 s after its last registration or heartbeat, "
+      "or after the time that it announced itself",
+      {.unit = "ms"});
   table.add_bool("needWaitForService", &c.need_wait_for_service,
                  "Refuse route requests until brokers had time to register after a start");
   table.add_int("waitSecondsForService", &c.wait_s_for_service, {0, 3600}, "That time", {.unit = "s"});
   table.add_bool("enableAllTopicList", &c.enable_all_topic_list, "Answer requests for the list of all topics");
-  table.add_bool("enableTopicList", &c.enable_topic_list, "Answer requests for the topics of a cluster and for unit topics");
+  table.add_bool("enableTopicList", &c.enable_topic_list,
+                 "Answer requests for the topics of a cluster and for unit topics");
 
   table.group("Administration");
   table.add_string("configBlackList", &c.config_black_list,

@@ -17,8 +17,8 @@ struct NameServerConfig {
   int32_t connection_idle_s_max = 120;
   int32_t frame_bytes_max = 16 * 1024 * 1024;
 
-  std::string rocketmq_home;     ///< $ROCKETMQ_HOME
-  std::string kv_config_path;    ///< $HOME/namesrv/kvConfig.json
+  std::string rocketmq_home;      ///< $ROCKETMQ_HOME
+  std::string kv_config_path;     ///< $HOME/namesrv/kvConfig.json
   std::string config_store_path;  ///< $HOME/namesrv/namesrv.properties, or the file of -c
 
   config::Tunable<bool> order_message_enable{false};

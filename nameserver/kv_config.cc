@@ -18,7 +18,11 @@ Status KvConfig::load() {
   if (text->empty()) return {};
   json root = json::parse(*text, nullptr, false);
   if (root.is_discarded() || !root.is_object())
-    return Error{Errc::kCorrupt, fmt::format("{}: is not a JSON object; repair it, or move it away ({}.bak has the state before the last change)", path_, path_)};
+    return Error{
+        Errc::kCorrupt,
+        fmt::format(
+            "{}: is not a JSON object; repair it, or move it away ({}.bak has the state before the last change)", path_,
+            path_)};
   Tables tables;
   auto config_table = root.find("configTable");
   if (config_table != root.end() && config_table->is_object()) {

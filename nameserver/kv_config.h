@@ -1,9 +1,9 @@
 #pragma once
 
 #include <map>
+#include <mutex>
 #include <optional>
 #include <shared_mutex>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -37,8 +37,8 @@ class KvConfig {
   [[nodiscard]] Status save_and_adopt(Tables changed);
 
   const std::string path_;
-  std::mutex change_mutex_;           // held for a whole change, the file included
-  mutable std::shared_mutex mutex_;   // guards tables_; taken after change_mutex_
+  std::mutex change_mutex_;          // held for a whole change, the file included
+  mutable std::shared_mutex mutex_;  // guards tables_; taken after change_mutex_
   Tables tables_;
 };
 

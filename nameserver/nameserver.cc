@@ -37,9 +37,15 @@ struct NameServer::Impl {
         kv(c.kv_config_path),
         registration(routes, kv, c, steady_ms, l),
         route_requests(routes, kv, c, steady_ms, l),
-        config_requests(kv, table, c, [this](const ConfigHandlers::Changes& changes) { if (on_change) on_change(changes); }, l),
-        requests(registration, route_requests, config_requests,
-                 [this](loop::Task task) { return housekeeping && housekeeping->loop().post(std::move(task)); }, l),
+        config_requests(
+            kv, table, c,
+            [this](const ConfigHandlers::Changes& changes) {
+              if (on_change) on_change(changes);
+            },
+            l),
+        requests(
+            registration, route_requests, config_requests,
+            [this](loop::Task task) { return housekeeping && housekeeping->loop().post(std::move(task)); }, l),
         server(server_options(c), l) {}
 
   const NameServerConfig& config;
@@ -78,10 +84,10 @@ void NameServer::set_change_listener(std::function<void(const std::vector<config
 Status NameServer::start() {
   APOGEE_TRY(impl_->kv.load());
   impl_->housekeeping = std::make_unique<loop::LoopThread>("ns-housekeeping");
-  impl_->server.set_handler([impl = impl_.get()](const remoting::Caller& caller, remoting::Command request,
-                                                 remoting::Responder respond) {
-    impl->requests.dispatch(caller, std::move(request), std::move(respond));
-  });
+  impl_->server.set_handler(
+      [impl = impl_.get()](const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
+        impl->requests.dispatch(caller, std::move(request), std::move(respond));
+      });
   impl_->server.set_close_listener([impl = impl_.get()](remoting::ConnectionId connection, const std::string& address) {
     for (const auto& broker : impl->routes.remove_by_connection(connection))
       impl->logger.info("broker at {} is gone: its connection from {} closed", broker, address);

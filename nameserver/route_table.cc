@@ -35,10 +35,11 @@ Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t no
       const auto* live = liveness_.find({r.cluster, same_id->second});
       if (live != nullptr && live->data_version.state_version > r.topics.data_version.state_version) {
         liveness_.remove(key);
-        return Error{Errc::kInvalidArgument,
-                     fmt::format("register broker failed: {} has {} with id {} and state version {}, which is newer than {}",
-                                 r.broker_name, same_id->second, r.broker_id, live->data_version.state_version,
-                                 r.topics.data_version.state_version)};
+        return Error{
+            Errc::kInvalidArgument,
+            fmt::format("register broker failed: {} has {} with id {} and state version {}, which is newer than {}",
+                        r.broker_name, same_id->second, r.broker_id, live->data_version.state_version,
+                        r.topics.data_version.state_version)};
       }
     }
   }
@@ -131,7 +132,8 @@ bool RouteTable::remove_address(const BrokerKey& broker) {
   for (const auto& [name, data] : brokers_) {
     if (data.cluster != broker.cluster) continue;
     for (const auto& id_and_address : data.broker_addrs)
-      if (id_and_address.second == broker.address) return unregister_locked(broker.cluster, std::string(name), broker.address);
+      if (id_and_address.second == broker.address)
+        return unregister_locked(broker.cluster, std::string(name), broker.address);
   }
   return liveness_.remove(broker);
 }
@@ -189,7 +191,8 @@ std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& top
   remoting::TopicRouteData route;
   for (const auto& [broker_name, queues] : found->second) {
     route.queue_datas.push_back(queues);
-    if (auto broker = brokers_.find(broker_name); broker != brokers_.end()) route.broker_datas.push_back(broker->second);
+    if (auto broker = brokers_.find(broker_name); broker != brokers_.end())
+      route.broker_datas.push_back(broker->second);
   }
   if (route.broker_datas.empty()) return std::nullopt;
   return route;
@@ -271,7 +274,8 @@ std::vector<std::string> RouteTable::topics_of_cluster(const std::string& cluste
   auto members = clusters_.find(cluster);
   if (members == clusters_.end()) return names;
   for (const auto& [topic, queues] : topics_) {
-    if (std::any_of(queues.begin(), queues.end(), [&](const auto& each) { return members->second.count(each.first) != 0; }))
+    if (std::any_of(queues.begin(), queues.end(),
+                    [&](const auto& each) { return members->second.count(each.first) != 0; }))
       names.push_back(topic);
   }
   return names;

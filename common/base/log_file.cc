@@ -39,7 +39,7 @@ Result<std::shared_ptr<spdlog::logger>> make_logger(const LogFile::Options& opti
   try {
     if (!options.path.empty())
       sinks.push_back(std::make_shared<spdlog::sinks::rotating_file_sink_mt>(options.path, options.file_bytes_max,
-                                                                            options.files_max));
+                                                                             options.files_max));
     if (options.to_stderr) sinks.push_back(std::make_shared<spdlog::sinks::stderr_sink_mt>());
   } catch (const std::exception& failure) {
     return Error{Errc::kIo, fmt::format("{}: cannot open the log file: {}", options.path, failure.what())};
@@ -48,7 +48,8 @@ Result<std::shared_ptr<spdlog::logger>> make_logger(const LogFile::Options& opti
   logger->set_level(spdlog::level::trace);
   logger->flush_on(spdlog::level::warn);
   logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %-5l [%t] %v");
-  logger->set_error_handler([](const std::string& text) { std::fprintf(stderr, "cannot write the log: %s\n", text.c_str()); });
+  logger->set_error_handler(
+      [](const std::string& text) { std::fprintf(stderr, "cannot write the log: %s\n", text.c_str()); });
   return logger;
 }
 
@@ -67,7 +68,8 @@ const char* to_string(LogLevel level) {
 
 Result<LogLevel> log_level_from_name(std::string_view name) {
   std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
   for (LogLevel level : {LogLevel::kDebug, LogLevel::kInfo, LogLevel::kWarn, LogLevel::kError, LogLevel::kOff})
     if (lower == to_string(level)) return level;
   return Error{Errc::kInvalidArgument, fmt::format("\"{}\" is not one of debug, info, warn, error, off", name)};

@@ -57,7 +57,8 @@ std::string help_text(const Program& program, const ConfigTable& table) {
   out += help_entry("--version", "print the version, and exit");
   if (!program.examples.empty()) out += "\nExamples:\n" + program.examples;
   out +=
-      "\nEvery setting below may stand in the file of -c (key=value) or on the command line (--key value). The command\n"
+      "\nEvery setting below may stand in the file of -c (key=value) or on the command line (--key value). The "
+      "command\n"
       "line wins over the file, the file over the environment. A setting marked * can be changed while running.\n";
   for (const auto& [variable, key] : program.environment)
     out += fmt::format("The environment variable {} sets {}.\n", variable, key);
@@ -175,8 +176,10 @@ CommandLine parse_command_line(int argc, const char* const* argv, const Program&
     if (!long_option || !table.is_ignored(bare_name(extra)))
       return fail(unknown_option(extra, table) + " (see " + program.name + " --help)");
     std::string value;
-    if (size_t equals = extra.find('='); equals != std::string::npos) value = extra.substr(equals + 1);
-    else if (i + 1 < given->extras.size() && given->extras[i + 1].substr(0, 1) != "-") value = given->extras[++i];
+    if (size_t equals = extra.find('='); equals != std::string::npos)
+      value = extra.substr(equals + 1);
+    else if (i + 1 < given->extras.size() && given->extras[i + 1].substr(0, 1) != "-")
+      value = given->extras[++i];
     given->settings.emplace_back(bare_name(extra), value);
   }
   if (auto status = apply(program, *given, table); !status) return fail(status.error().message);

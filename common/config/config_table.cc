@@ -22,7 +22,8 @@ std::string_view without_blanks(std::string_view text) {
 
 char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
 bool same_ignoring_case(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return lower(x) == lower(y); });
 }
 
 /// How many single characters must be changed, added or dropped; case does not count.
@@ -179,44 +180,51 @@ void ConfigTable::add_choice(std::string key, std::vector<std::pair<std::string,
 }
 
 void ConfigTable::add_bool(std::string key, bool* f, std::string help, Traits traits) {
-  add_truth(std::move(key), [f] { return *f; }, [f](bool v) { *f = v; }, false, std::move(help), std::move(traits));
+  add_truth(
+      std::move(key), [f] { return *f; }, [f](bool v) { *f = v; }, false, std::move(help), std::move(traits));
 }
 void ConfigTable::add_bool(std::string key, Tunable<bool>* f, std::string help, Traits traits) {
-  add_truth(std::move(key), [f] { return f->get(); }, [f](bool v) { f->set(v); }, true, std::move(help),
-            std::move(traits));
+  add_truth(
+      std::move(key), [f] { return f->get(); }, [f](bool v) { f->set(v); }, true, std::move(help), std::move(traits));
 }
 void ConfigTable::add_int(std::string key, int32_t* f, Range range, std::string help, Traits traits) {
-  add_whole_number(std::move(key), range, [f] { return *f; }, [f](int32_t v) { *f = v; }, false, std::move(help),
-                   std::move(traits));
+  add_whole_number(
+      std::move(key), range, [f] { return *f; }, [f](int32_t v) { *f = v; }, false, std::move(help), std::move(traits));
 }
 void ConfigTable::add_int(std::string key, int64_t* f, Range range, std::string help, Traits traits) {
-  add_whole_number(std::move(key), range, [f] { return *f; }, [f](int64_t v) { *f = v; }, false, std::move(help),
-                   std::move(traits));
+  add_whole_number(
+      std::move(key), range, [f] { return *f; }, [f](int64_t v) { *f = v; }, false, std::move(help), std::move(traits));
 }
 void ConfigTable::add_int(std::string key, Tunable<int32_t>* f, Range range, std::string help, Traits traits) {
-  add_whole_number(std::move(key), range, [f] { return f->get(); }, [f](int32_t v) { f->set(v); }, true,
-                   std::move(help), std::move(traits));
+  add_whole_number(
+      std::move(key), range, [f] { return f->get(); }, [f](int32_t v) { f->set(v); }, true, std::move(help),
+      std::move(traits));
 }
 void ConfigTable::add_int(std::string key, Tunable<int64_t>* f, Range range, std::string help, Traits traits) {
-  add_whole_number(std::move(key), range, [f] { return f->get(); }, [f](int64_t v) { f->set(v); }, true,
-                   std::move(help), std::move(traits));
+  add_whole_number(
+      std::move(key), range, [f] { return f->get(); }, [f](int64_t v) { f->set(v); }, true, std::move(help),
+      std::move(traits));
 }
 void ConfigTable::add_double(std::string key, double* f, double min, double max, std::string help, Traits traits) {
-  add_fraction(std::move(key), min, max, [f] { return *f; }, [f](double v) { *f = v; }, false, std::move(help),
-               std::move(traits));
+  add_fraction(
+      std::move(key), min, max, [f] { return *f; }, [f](double v) { *f = v; }, false, std::move(help),
+      std::move(traits));
 }
 void ConfigTable::add_double(std::string key, Tunable<double>* f, double min, double max, std::string help,
                              Traits traits) {
-  add_fraction(std::move(key), min, max, [f] { return f->get(); }, [f](double v) { f->set(v); }, true,
-               std::move(help), std::move(traits));
+  add_fraction(
+      std::move(key), min, max, [f] { return f->get(); }, [f](double v) { f->set(v); }, true, std::move(help),
+      std::move(traits));
 }
 void ConfigTable::add_string(std::string key, std::string* f, std::string help, Traits traits) {
-  add_text(std::move(key), [f] { return *f; }, [f](const std::string& v) { *f = v; }, false, std::move(help),
-           std::move(traits));
+  add_text(
+      std::move(key), [f] { return *f; }, [f](const std::string& v) { *f = v; }, false, std::move(help),
+      std::move(traits));
 }
 void ConfigTable::add_string(std::string key, Tunable<std::string>* f, std::string help, Traits traits) {
-  add_text(std::move(key), [f] { return f->get(); }, [f](const std::string& v) { f->set(v); }, true, std::move(help),
-           std::move(traits));
+  add_text(
+      std::move(key), [f] { return f->get(); }, [f](const std::string& v) { f->set(v); }, true, std::move(help),
+      std::move(traits));
 }
 
 void ConfigTable::add_ignored(const std::vector<std::string>& keys) {
@@ -249,16 +257,16 @@ Result<ConfigTable::Checked> ConfigTable::check(std::string_view key, std::strin
   if (found == by_key_.end()) {
     if (is_ignored(key)) return Checked{};
     std::string nearest = nearest_key(key);
-    return Error{Errc::kNotFound, nearest.empty() ? fmt::format("unknown key \"{}\"", key)
-                                                  : fmt::format("unknown key \"{}\"; did you mean \"{}\"?", key, nearest)};
+    return Error{Errc::kNotFound, nearest.empty()
+                                      ? fmt::format("unknown key \"{}\"", key)
+                                      : fmt::format("unknown key \"{}\"; did you mean \"{}\"?", key, nearest)};
   }
   Field& field = fields_[found->second];
   value = without_blanks(value);
   auto assign = field.parse(value);
   if (!assign) return Error{assign.error().code, fmt::format("{}: {}", key, assign.error().message)};
   if (origin == Origin::kRunTime && value != field.read()) {
-    if (field.traits.locked)
-      return Error{Errc::kPermission, fmt::format("{}: may not be changed by a request", key)};
+    if (field.traits.locked) return Error{Errc::kPermission, fmt::format("{}: may not be changed by a request", key)};
     if (!field.run_time)
       return Error{Errc::kUnsupported,
                    fmt::format("{}: cannot be changed while running; set it in the config file and restart", key)};

@@ -60,15 +60,16 @@ class ConfigTable {
   template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
   void add_enum(std::string key, Enum* field, const std::vector<std::pair<std::string, Enum>>& names, std::string help,
                 Traits traits = {}) {
-    add_choice(std::move(key), as_ints(names), [field] { return static_cast<int64_t>(*field); },
-               [field](int64_t value) { *field = static_cast<Enum>(value); }, false, std::move(help), std::move(traits));
+    add_choice(
+        std::move(key), as_ints(names), [field] { return static_cast<int64_t>(*field); },
+        [field](int64_t value) { *field = static_cast<Enum>(value); }, false, std::move(help), std::move(traits));
   }
   template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
   void add_enum(std::string key, Tunable<Enum>* field, const std::vector<std::pair<std::string, Enum>>& names,
                 std::string help, Traits traits = {}) {
-    add_choice(std::move(key), as_ints(names), [field] { return static_cast<int64_t>(field->get()); },
-               [field](int64_t value) { field->set(static_cast<Enum>(value)); }, true, std::move(help),
-               std::move(traits));
+    add_choice(
+        std::move(key), as_ints(names), [field] { return static_cast<int64_t>(field->get()); },
+        [field](int64_t value) { field->set(static_cast<Enum>(value)); }, true, std::move(help), std::move(traits));
   }
   /// Keys of Apache RocketMQ that mean nothing here: accepted with any value, noted by notices().
   /// A key that has a row stays what it is.

@@ -103,10 +103,14 @@ std::optional<uint32_t> four_hex_digits(std::string_view text) {
   uint32_t value = 0;
   for (char c : text.substr(0, 4)) {
     value <<= 4;
-    if (c >= '0' && c <= '9') value |= static_cast<uint32_t>(c - '0');
-    else if (c >= 'a' && c <= 'f') value |= static_cast<uint32_t>(c - 'a' + 10);
-    else if (c >= 'A' && c <= 'F') value |= static_cast<uint32_t>(c - 'A' + 10);
-    else return std::nullopt;
+    if (c >= '0' && c <= '9')
+      value |= static_cast<uint32_t>(c - '0');
+    else if (c >= 'a' && c <= 'f')
+      value |= static_cast<uint32_t>(c - 'a' + 10);
+    else if (c >= 'A' && c <= 'F')
+      value |= static_cast<uint32_t>(c - 'A' + 10);
+    else
+      return std::nullopt;
   }
   return value;
 }

@@ -40,8 +40,7 @@ inline Result<std::string> required_text(const remoting::Command& request, std::
 inline Result<int64_t> required_int(const remoting::Command& request, std::string_view name) {
   APOGEE_TRY_ASSIGN(auto text, required_text(request, name));
   auto value = request.ext.get_int<int64_t>(name);
-  if (!value)
-    return Error{Errc::kInvalidArgument, fmt::format("the field {} is not a whole number: {}", name, text)};
+  if (!value) return Error{Errc::kInvalidArgument, fmt::format("the field {} is not a whole number: {}", name, text)};
   return *value;
 }
 

@@ -23,7 +23,8 @@ Command switched_off(const Command& request, const char* key) {
 Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) const {
   APOGEE_FIELD(std::string topic, request, required_text, "topic");
   if (config_.need_wait_for_service && now_ms_() - started_at_ms_ < int64_t{config_.wait_s_for_service} * 1000)
-    return refusal(request, remoting::response_code::kSystemError, "name server not ready: it waits for brokers to register");
+    return refusal(request, remoting::response_code::kSystemError,
+                   "name server not ready: it waits for brokers to register");
   auto route = routes_.route(topic);
   if (!route)
     return refusal(request, remoting::response_code::kTopicNotExist,

@@ -15,7 +15,12 @@ class RouteHandlers {
   /// now_ms: `needWaitForService` counts from the time at construction.
   RouteHandlers(RouteTable& routes, const KvConfig& kv, const NameServerConfig& config, ClockMs now_ms,
                 const Logger& logger)
-      : routes_(routes), kv_(kv), config_(config), now_ms_(std::move(now_ms)), logger_(logger), started_at_ms_(now_ms_()) {}
+      : routes_(routes),
+        kv_(kv),
+        config_(config),
+        now_ms_(std::move(now_ms)),
+        logger_(logger),
+        started_at_ms_(now_ms_()) {}
 
   using Caller = remoting::Caller;
   using Command = remoting::Command;

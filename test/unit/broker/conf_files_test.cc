@@ -55,7 +55,9 @@ TEST_CASE("Broker settings: every key of Apache RocketMQ 4.9.8 is known", "[conf
   config::ConfigTable table;
   add_rows(table, config);
   std::stringstream frame;
-  frame << std::ifstream(APOGEE_SOURCE_DIR "/test/compat/remoting/frames/json/broker-config-get.response.bin", std::ios::binary).rdbuf();
+  frame << std::ifstream(APOGEE_SOURCE_DIR "/test/compat/remoting/frames/json/broker-config-get.response.bin",
+                         std::ios::binary)
+               .rdbuf();
   auto response = remoting::decode_frame(SharedBytes::from(frame.str().substr(4)));
   REQUIRE(response.has_value());
   auto properties = config::parse_properties(response->body.bytes);

@@ -101,7 +101,8 @@ TEST_CASE("NameServer: over the network, a lost connection drops the broker", "[
     REQUIRE(broker.ask(running.address(), registration("127.0.0.1:10911", nullptr)).code == 0);
     auto response = client.ask(running.address(), route_request());
     REQUIRE(response.code == 0);
-    REQUIRE(remoting::decode_topic_route_data(response.body.bytes)->broker_datas[0].broker_addrs.at(0) == "127.0.0.1:10911");
+    REQUIRE(remoting::decode_topic_route_data(response.body.bytes)->broker_datas[0].broker_addrs.at(0) ==
+            "127.0.0.1:10911");
   }
   REQUIRE(route_becomes(client, running.address(), remoting::response_code::kTopicNotExist));
 }

@@ -98,7 +98,11 @@ remoting::RegisterBrokerBody body_of(std::vector<std::string> topics, int64_t co
   return body;
 }
 Fields broker_fields(const std::string& name, const std::string& id, const std::string& address) {
-  return {{"brokerName", name}, {"brokerId", id}, {"brokerAddr", address}, {"clusterName", "C1"}, {"haServerAddr", address + "2"}};
+  return {{"brokerName", name},
+          {"brokerId", id},
+          {"brokerAddr", address},
+          {"clusterName", "C1"},
+          {"haServerAddr", address + "2"}};
 }
 Command registration(const std::string& name, const std::string& id, const std::string& address,
                      const remoting::RegisterBrokerBody& body) {
@@ -144,10 +148,10 @@ TEST_CASE("NameServer: answers as Apache RocketMQ 4.9.8 to what was recorded", "
   REQUIRE(server.ask(recorded("register-broker-compressed.request")).body.bytes ==
           recorded("register-broker-compressed.response").body.bytes);
 
-  for (const char* name : {"route", "route-old-client", "route-accept-standard-json", "route-order-topic",
-                           "route-topic-not-exist", "route-signed", "kv-put", "kv-get", "kv-get-missing", "kv-list",
-                           "kv-list-missing", "kv-delete", "unit-topic-list", "has-unit-sub-topic-list",
-                           "has-unit-sub-ununit-topic-list", "cluster-info"}) {
+  for (const char* name :
+       {"route", "route-old-client", "route-accept-standard-json", "route-order-topic", "route-topic-not-exist",
+        "route-signed", "kv-put", "kv-get", "kv-get-missing", "kv-list", "kv-list-missing", "kv-delete",
+        "unit-topic-list", "has-unit-sub-topic-list", "has-unit-sub-ununit-topic-list", "cluster-info"}) {
     INFO(name);
     auto expected = recorded(std::string(name) + ".response");
     auto response = server.ask(recorded(std::string(name) + ".request"));
@@ -180,7 +184,10 @@ TEST_CASE("NameServer: a recorded data version that is known is unchanged", "[re
   REQUIRE(before.body.empty());
   auto body = body_of({"T", "U"});
   body.topic_config_wrapper.data_version = remoting::decode_data_version(asked.body.bytes).value();
-  auto fields = Fields{{"brokerName", "broker-a"}, {"brokerId", "0"}, {"brokerAddr", "127.0.0.1:19911"}, {"clusterName", "DefaultCluster"}};
+  auto fields = Fields{{"brokerName", "broker-a"},
+                       {"brokerId", "0"},
+                       {"brokerAddr", "127.0.0.1:19911"},
+                       {"clusterName", "DefaultCluster"}};
   REQUIRE(server.ask(request(RequestCode::kRegisterBroker, fields, remoting::encode(body))).code == 0);
   auto after = server.ask(asked);
   REQUIRE(after.ext.get("changed") == "false");
@@ -262,7 +269,10 @@ TEST_CASE("NameServer: heartbeats keep a broker for as long as it says", "[reque
 TEST_CASE("NameServer: the order configuration comes with routes when switched on", "[requests]") {
   Server server;
   REQUIRE(server.ask(registration("a", "0", "1:1", body_of({"T", "U"}))).code == 0);
-  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"namespace", "ORDER_TOPIC_CONFIG"}, {"key", "T"}, {"value", "a:4"}})).code == 0);
+  REQUIRE(server
+              .ask(request(RequestCode::kPutKvConfig,
+                           {{"namespace", "ORDER_TOPIC_CONFIG"}, {"key", "T"}, {"value", "a:4"}}))
+              .code == 0);
   auto ask_route = request(RequestCode::kGetRouteinfoByTopic, {{"topic", "T"}});
   REQUIRE(remoting::decode_topic_route_data(server.ask(ask_route).body.bytes)->order_topic_conf.empty());
   REQUIRE(server.ask(request(RequestCode::kUpdateNamesrvConfig, {}, "orderMessageEnable=true\n")).code == 0);
@@ -277,20 +287,26 @@ TEST_CASE("NameServer: routes are refused for a while when asked to wait", "[req
   REQUIRE(server.ask(ask_route).code == response_code::kSystemError);
   server.now_ms += 45'000;
   REQUIRE(server.ask(ask_route).code == 0);
-  REQUIRE(server.ask(request(RequestCode::kGetRouteinfoByTopic)).remark.value_or("").find("topic") != std::string::npos);
+  REQUIRE(server.ask(request(RequestCode::kGetRouteinfoByTopic)).remark.value_or("").find("topic") !=
+          std::string::npos);
 }
 
 TEST_CASE("NameServer: key-value settings survive a restart", "[requests]") {
   Server server;
-  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "k"}, {"value", "v \xE4\xB8\xAD"}})).code == 0);
-  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "gone"}, {"value", "v"}})).code == 0);
+  REQUIRE(
+      server.ask(request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "k"}, {"value", "v \xE4\xB8\xAD"}}))
+          .code == 0);
+  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "gone"}, {"value", "v"}})).code ==
+          0);
   REQUIRE(server.ask(request(RequestCode::kDeleteKvConfig, {{"namespace", "N"}, {"key", "gone"}})).code == 0);
-  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"key", "k"}, {"value", "v"}})).code == response_code::kSystemError);
+  REQUIRE(server.ask(request(RequestCode::kPutKvConfig, {{"key", "k"}, {"value", "v"}})).code ==
+          response_code::kSystemError);
   server.build();
   REQUIRE(server.kv->load());
   auto get = server.ask(request(RequestCode::kGetKvConfig, {{"namespace", "N"}, {"key", "k"}}));
   REQUIRE(get.ext.get("value") == "v \xE4\xB8\xAD");
-  auto list = remoting::decode_kv_table(server.ask(request(RequestCode::kGetKvlistByNamespace, {{"namespace", "N"}})).body.bytes);
+  auto list = remoting::decode_kv_table(
+      server.ask(request(RequestCode::kGetKvlistByNamespace, {{"namespace", "N"}})).body.bytes);
   REQUIRE(list->table.size() == 1);
 
   std::ofstream(server.config.kv_config_path) << "{not json";
@@ -314,7 +330,9 @@ TEST_CASE("NameServer: a setting that cannot be saved is not taken over", "[requ
 
 TEST_CASE("NameServer: settings are listed, changed, saved, and some are protected", "[requests]") {
   Server server;
-  auto update = [&](const std::string& text) { return server.ask(request(RequestCode::kUpdateNamesrvConfig, {}, text)); };
+  auto update = [&](const std::string& text) {
+    return server.ask(request(RequestCode::kUpdateNamesrvConfig, {}, text));
+  };
   for (const char* key : {"kvConfigPath", "configStorePath", "configBlackList", "rocketmqHome"}) {
     auto response = update(std::string(key) + "=/etc/passwd");
     CHECK(response.code == response_code::kNoPermission);
@@ -329,7 +347,8 @@ TEST_CASE("NameServer: settings are listed, changed, saved, and some are protect
   REQUIRE(update("orderMessageEnable=true\nlogLevel=DEBUG\n").code == 0);
   REQUIRE(server.changes.size() == 2);
   REQUIRE(server.config.log_level == LogLevel::kDebug);
-  REQUIRE(config::read_whole_file(server.config.config_store_path).value() == "logLevel=DEBUG\norderMessageEnable=true\n");
+  REQUIRE(config::read_whole_file(server.config.config_store_path).value() ==
+          "logLevel=DEBUG\norderMessageEnable=true\n");
   auto listed = server.ask(recorded("namesrv-config-get.request"));
   REQUIRE(listed.body.bytes.find("orderMessageEnable=true\n") != std::string_view::npos);
   REQUIRE(listed.body.bytes.find("listenPort=9876\n") != std::string_view::npos);
@@ -350,7 +369,8 @@ TEST_CASE("NameServer: requests that write files go to the housekeeping loop", "
   Server server;
   std::vector<Command> answers;
   remoting::Responder respond([&](Command answer) { answers.push_back(std::move(answer)); });
-  server.requests->dispatch({}, request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "k"}, {"value", "v"}}), respond);
+  server.requests->dispatch({}, request(RequestCode::kPutKvConfig, {{"namespace", "N"}, {"key", "k"}, {"value", "v"}}),
+                            respond);
   REQUIRE(answers.empty());
   REQUIRE(server.posted.size() == 1);
   server.posted[0]();

@@ -101,7 +101,8 @@ TEST_CASE("RouteTable: slaves learn their master, and bring no topics", "[routes
   REQUIRE(alone);
   REQUIRE(alone->master_address.empty());
   REQUIRE(routes.topics().empty());
-  REQUIRE(routes.register_broker(registration("a", 0, "1:1", {topic("T", 4), topic("U", 4)}), 0)->master_address.empty());
+  REQUIRE(
+      routes.register_broker(registration("a", 0, "1:1", {topic("T", 4), topic("U", 4)}), 0)->master_address.empty());
   auto again = routes.register_broker(slave_topics, 0);
   REQUIRE(again->master_address == "1:1");
   REQUIRE(again->ha_server_address == "1:10");
@@ -213,7 +214,9 @@ TEST_CASE("RouteTable: topics are deleted in one cluster or everywhere, and regi
 TEST_CASE("RouteTable: unit topics are told by their flags", "[routes]") {
   RouteTable routes;
   REQUIRE(routes.register_broker(
-      registration("a", 0, "1:1", {topic("none", 1), topic("unit", 1, 6, 1), topic("sub", 1, 6, 2), topic("both", 1, 6, 3)}), 0));
+      registration("a", 0, "1:1",
+                   {topic("none", 1), topic("unit", 1, 6, 1), topic("sub", 1, 6, 2), topic("both", 1, 6, 3)}),
+      0));
   using Names = std::vector<std::string>;
   REQUIRE(routes.unit_topics(RouteTable::UnitKind::kUnit) == Names{"both", "unit"});
   REQUIRE(routes.unit_topics(RouteTable::UnitKind::kUnitSubscription) == Names{"both", "sub"});

@@ -37,11 +37,13 @@ void add_rows(Settings& s, ConfigTable& table) {
   table.group("Network");
   table.add_int("listenPort", &s.port, {0, 65535}, "TCP port", {.unit = "", .important = true});
   table.group("Store");
-  table.add_int("mappedFileSizeCommitLog", &s.file_bytes, {4096, int64_t{1} << 31}, "Size of a log file", {.unit = "bytes"});
+  table.add_int("mappedFileSizeCommitLog", &s.file_bytes, {4096, int64_t{1} << 31}, "Size of a log file",
+                {.unit = "bytes"});
   table.add_string("storePathRootDir", &s.path, "Folder of the store", {.unit = "", .locked = true});
   table.add_bool("safe", &s.safe, "Whether it is safe");
   table.add_double("ratio", &s.ratio, 0, 1, "How full");
-  table.add_enum("flushDiskType", &s.flush, {{"ASYNC_FLUSH", Flush::kAsync}, {"SYNC_FLUSH", Flush::kSync}}, "When a send is durable");
+  table.add_enum("flushDiskType", &s.flush, {{"ASYNC_FLUSH", Flush::kAsync}, {"SYNC_FLUSH", Flush::kSync}},
+                 "When a send is durable");
   table.add_int("flushInterval", &s.interval_ms, {1, 60000}, "Time between flushes", {.unit = "ms"});
   table.add_bool("orderMessageEnable", &s.order, "Order");
   table.add_enum("laterFlush", &s.later_flush, {{"ASYNC_FLUSH", Flush::kAsync}, {"SYNC_FLUSH", Flush::kSync}}, "Later");
@@ -169,7 +171,8 @@ TEST_CASE("ConfigTable: a request changes tunable fields, all or none", "[config
   Settings s;
   ConfigTable table;
   add_rows(s, table);
-  auto changes = table.update("flushInterval=42\norderMessageEnable=true\nlaterFlush=SYNC_FLUSH\nlabel=y\nlistenPort=9876\n");
+  auto changes =
+      table.update("flushInterval=42\norderMessageEnable=true\nlaterFlush=SYNC_FLUSH\nlabel=y\nlistenPort=9876\n");
   REQUIRE(changes.has_value());
   REQUIRE(changes->size() == 4);
   REQUIRE((*changes)[0].before == "500");
@@ -242,7 +245,8 @@ TEST_CASE("Command line: -n, --help, --version, -p and -m", "[config]") {
   REQUIRE(s.label.get() == "127.0.0.1:9876");
   auto help = run({"--help"}, table);
   REQUIRE(help.line.exit_code == 0);
-  for (const char* part : {"Usage: mqtest", "--listenPort", "Network:", "Store:", "Default 1073741824 bytes", "--standalone", "--flushInterval *"})
+  for (const char* part : {"Usage: mqtest", "--listenPort", "Network:", "Store:", "Default 1073741824 bytes",
+                           "--standalone", "--flushInterval *"})
     CHECK(help.out.find(part) != std::string::npos);
   REQUIRE(run({"--version"}, table).out == "mqtest 1.2.3\n");
   auto all = run({"-p", "--listenPort", "77"}, table);
@@ -263,7 +267,8 @@ TEST_CASE("Command line: an error is one line and exit code 1", "[config]") {
     CHECK(std::count(result.err.begin(), result.err.end(), '\n') == 1);
     return result.err;
   };
-  CHECK(error({"--listenprt", "1"}) == "mqtest: unknown option --listenprt; did you mean --listenPort? (see mqtest --help)\n");
+  CHECK(error({"--listenprt", "1"}) ==
+        "mqtest: unknown option --listenprt; did you mean --listenPort? (see mqtest --help)\n");
   CHECK(error({"--listenPort", "x"}) == "mqtest: --listenPort: \"x\" is not a whole number\n");
   CHECK(error({"stray"}) == "mqtest: unexpected argument \"stray\" (see mqtest --help)\n");
   CHECK(error({"-c", "/no/such/file"}).find("/no/such/file: cannot open") != std::string::npos);
@@ -272,12 +277,15 @@ TEST_CASE("Command line: an error is one line and exit code 1", "[config]") {
 
 TEST_CASE("Properties: what Java writes is read", "[config]") {
   auto properties = parse_properties(
-      "# comment\n! comment too\n\n  a = 1\nb:2\nc 3\nd=x\\\n   y\r\ne\\ f\\=g=h=i\nu=\\u4e2d\\ud83d\\ude00\nt=a\\tb\\\\\nempty=\nlone\n"
+      "# comment\n! comment too\n\n  a = 1\nb:2\nc 3\nd=x\\\n   y\r\ne\\ "
+      "f\\=g=h=i\nu=\\u4e2d\\ud83d\\ude00\nt=a\\tb\\\\\nempty=\nlone\n"
       "path=C\\:\\\\x\na=again");
   REQUIRE(properties.has_value());
   std::vector<std::pair<std::string, std::string>> expected = {
-      {"a", "1"}, {"b", "2"}, {"c", "3"}, {"d", "xy"}, {"e f=g", "h=i"}, {"u", "\xE4\xB8\xAD\xF0\x9F\x98\x80"}, {"t", "a\tb\\"},
-      {"empty", ""}, {"lone", ""}, {"path", "C:\\x"}, {"a", "again"}};
+      {"a", "1"},        {"b", "2"},       {"c", "3"},
+      {"d", "xy"},       {"e f=g", "h=i"}, {"u", "\xE4\xB8\xAD\xF0\x9F\x98\x80"},
+      {"t", "a\tb\\"},   {"empty", ""},    {"lone", ""},
+      {"path", "C:\\x"}, {"a", "again"}};
   REQUIRE(properties->size() == expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     CHECK((*properties)[i].key == expected[i].first);
@@ -292,14 +300,16 @@ TEST_CASE("Properties: what Java writes is read", "[config]") {
 }
 
 TEST_CASE("Properties: written text reads back, and a changed file keeps its comments", "[config]") {
-  std::map<std::string, std::string> values = {{"a b=c", " lead"}, {"k", "back\\slash\nline\ttab"}, {"#x", "!y"}, {"url", "http://a:1/#?x=1"}};
+  std::map<std::string, std::string> values = {
+      {"a b=c", " lead"}, {"k", "back\\slash\nline\ttab"}, {"#x", "!y"}, {"url", "http://a:1/#?x=1"}};
   auto read = parse_properties(to_properties_text(values));
   REQUIRE(read.has_value());
   std::map<std::string, std::string> again;
   for (const auto& property : *read) again[property.key] = property.value;
   REQUIRE(again == values);
 
-  REQUIRE(with_properties("# top\na=1\nb = 2\\\n  3\n# end", {{"b", "9"}, {"z", "new"}}) == "# top\na=1\nb=9\n# end\nz=new\n");
+  REQUIRE(with_properties("# top\na=1\nb = 2\\\n  3\n# end", {{"b", "9"}, {"z", "new"}}) ==
+          "# top\na=1\nb=9\n# end\nz=new\n");
 
   TemporaryFolder folder;
   const std::string path = folder.path + "/deep/er/x.conf";
