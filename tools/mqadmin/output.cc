@@ -252,7 +252,7 @@ Result<std::string> to_utf8(std::string_view text, const std::string& charset) {
     return std::string(text);
   }
   iconv_t converter = iconv_open("UTF-8", charset.c_str());
-  if (converter == reinterpret_cast<iconv_t>(-1)) {
+  if (reinterpret_cast<intptr_t>(converter) == -1) {
     return Error{Errc::kInvalidArgument, fmt::format("the character set {} is not known", charset)};
   }
   std::string input(text);

@@ -261,7 +261,7 @@ Status AdminClient::update_order_config(const std::string& topic, const std::map
   }
   for (const auto& [broker, count] : queues) all[broker] = std::to_string(count);
   std::string text;
-  for (const auto& [broker, count] : all) text += (text.empty() ? "" : ";") + broker + ":" + count;
+  for (const auto& [broker, count] : all) text += fmt::format("{}{}:{}", text.empty() ? "" : ";", broker, count);
   return put_kv(kOrderSpace, topic, text);
 }
 

@@ -197,6 +197,7 @@ Result<std::vector<admin::Client>> AdminClient::producer_clients(const std::stri
   }
   if (by_id.empty() && refused) return std::move(*refused);
   std::vector<admin::Client> clients;
+  clients.reserve(by_id.size());
   for (auto& entry : by_id) clients.push_back(std::move(entry.second));
   return clients;
 }
