@@ -116,7 +116,8 @@ Status run_query_msg_by_id(Invocation& in) {
   }
   JsonWriter json;
   json.begin_array();
-  for (auto part : apogee::split(in.get('i'), ",")) {
+  const std::string ids = in.get('i');
+  for (auto part : apogee::split(ids, ",")) {
     std::string id(apogee::trim(part));
     if (id.empty()) continue;
     if (in.has('g')) {

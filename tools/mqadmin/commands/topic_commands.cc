@@ -231,7 +231,8 @@ Status run_topic_cluster_list(Invocation& in) {
 
 Status run_allocate_mq(Invocation& in) {
   std::vector<std::string> clients;
-  for (auto part : apogee::split(in.get('i'), ",")) {
+  const std::string list = in.get('i');
+  for (auto part : apogee::split(list, ",")) {
     part = apogee::trim(part);
     if (!part.empty()) clients.emplace_back(part);
   }
