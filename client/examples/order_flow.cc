@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -15,8 +16,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include <CLI/CLI.hpp>
 
 #include "apogee/producer.h"
 #include "apogee/push_consumer.h"
@@ -36,7 +35,9 @@ struct Options {
   int in_flight = 256;
 };
 
-int64_t now_ns() { return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count(); }
+int64_t now_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(Clock::now().time_since_epoch()).count();
+}
 
 /// What a body begins with; bytes that follow from run and number fill it up to the wanted size.
 struct Head {
@@ -313,8 +314,8 @@ int run(const Options& options) {
   fmt::print("throughput: {:.0f} messages/s, {:.1f} MB/s in {:.2f} s\n",
              static_cast<double>(options.messages) / seconds,
              static_cast<double>(options.messages * options.body_bytes) / seconds / 1e6, seconds);
-  fmt::print("end-to-end latency, ms: p50 {:.2f}  p90 {:.2f}  p99 {:.2f}  p99.9 {:.2f}  max {:.2f}\n",
-             percentile(0.5), percentile(0.9), percentile(0.99), percentile(0.999), percentile(1));
+  fmt::print("end-to-end latency, ms: p50 {:.2f}  p90 {:.2f}  p99 {:.2f}  p99.9 {:.2f}  max {:.2f}\n", percentile(0.5),
+             percentile(0.9), percentile(0.99), percentile(0.999), percentile(1));
   return 0;
 }
 

@@ -67,8 +67,8 @@ AllocationStrategy allocate_averagely_by_circle() {
 }
 
 AllocationStrategy allocate_by_config(Queues fixed) {
-  return {"CONFIG", [fixed = std::move(fixed)](const std::string&, const std::string&, const Queues& queues,
-                                               const Clients&) {
+  return {"CONFIG",
+          [fixed = std::move(fixed)](const std::string&, const std::string&, const Queues& queues, const Clients&) {
             // The list may hold queues of several topics; this call is about one.
             Queues share;
             for (const auto& queue : fixed) {
@@ -128,8 +128,8 @@ AllocationStrategy allocate_nearby_machine_room(AllocationStrategy inner,
 }
 
 AllocationStrategy allocate_by_consistent_hash(int virtual_nodes) {
-  return {"CONSISTENT_HASH", [virtual_nodes](const std::string&, const std::string& client, const Queues& queues,
-                                             const Clients& clients) {
+  return {"CONSISTENT_HASH",
+          [virtual_nodes](const std::string&, const std::string& client, const Queues& queues, const Clients& clients) {
             size_t k = 0;
             Queues share;
             if (!index_of(clients, client, &k)) return share;

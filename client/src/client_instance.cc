@@ -34,8 +34,8 @@ remoting::RpcClient::Options rpc_options(const ClientConfig& config) {
 }
 
 bool is_system_name(const std::string& name) {
-  static constexpr std::string_view kNames[] = {"TBW102", "SELF_TEST_TOPIC", "BenchmarkTest", "OFFSET_MOVED_EVENT",
-                                                "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRACE_TOPIC"};
+  static constexpr std::string_view kNames[] = {
+      "TBW102", "SELF_TEST_TOPIC", "BenchmarkTest", "OFFSET_MOVED_EVENT", "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRACE_TOPIC"};
   for (auto system : kNames) {
     if (name == system) return true;
   }
@@ -58,8 +58,8 @@ int64_t steady_ms() {
 }
 
 Error broker_error(const Command& reply, const char* what) {
-  std::string text = std::string(what) + ": " + remoting::response_code_name(reply.code) + " (" +
-                     std::to_string(reply.code) + ")";
+  std::string text =
+      std::string(what) + ": " + remoting::response_code_name(reply.code) + " (" + std::to_string(reply.code) + ")";
   if (reply.remark && !reply.remark->empty()) text += ": " + *reply.remark;
   return {Errc::kBroker, std::move(text), reply.code};
 }
@@ -192,10 +192,10 @@ Status ClientInstance::find_client_ip() {
     sockaddr_storage local{};
     socklen_t size = sizeof local;
     char text[NI_MAXHOST] = {};
-    const bool ok = connect(fd, address->ai_addr, address->ai_addrlen) == 0 &&
-                    getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) == 0 &&
-                    getnameinfo(reinterpret_cast<sockaddr*>(&local), size, text, sizeof text, nullptr, 0,
-                                NI_NUMERICHOST) == 0;
+    const bool ok =
+        connect(fd, address->ai_addr, address->ai_addrlen) == 0 &&
+        getsockname(fd, reinterpret_cast<sockaddr*>(&local), &size) == 0 &&
+        getnameinfo(reinterpret_cast<sockaddr*>(&local), size, text, sizeof text, nullptr, 0, NI_NUMERICHOST) == 0;
     close(fd);
     if (ok) {
       client_ip_ = text;
@@ -215,8 +215,8 @@ Status ClientInstance::start(Hooks hooks) {
   APOGEE_TRY(find_client_ip());
   std::string instance = config_.instance_name;
   if (instance.empty()) {
-    instance = std::to_string(getpid()) + "#" +
-               std::to_string(std::chrono::steady_clock::now().time_since_epoch().count());
+    instance =
+        std::to_string(getpid()) + "#" + std::to_string(std::chrono::steady_clock::now().time_since_epoch().count());
   }
   client_id_ = client_ip_ + "@" + instance;
   if (!config_.unit_name.empty()) client_id_ += "@" + config_.unit_name;
@@ -306,52 +306,58 @@ void ClientInstance::request_route(const std::string& topic, int default_queues)
   Command request = Command::request(RequestCode::kGetRouteinfoByTopic);
   request.ext.set("topic", topic);
   request.ext.set("acceptStandardJsonOnly", true);
-  call_name_server(std::move(request), config_.request_timeout.count(),
-                   [this, topic, default_queues](Result<Command> reply) {
-    if (!reply) return finish_route(topic, std::move(reply).error());
-    if (reply->code == response_code::kTopicNotExist && default_queues > 0 && topic != kDefaultTopic) {
-      Command other = Command::request(RequestCode::kGetRouteinfoByTopic);
-      other.ext.set("topic", kDefaultTopic);
-      other.ext.set("acceptStandardJsonOnly", true);
-      call_name_server(std::move(other), config_.request_timeout.count(),
-                       [this, topic, default_queues](Result<Command> fallback) {
-        if (!fallback) return finish_route(topic, std::move(fallback).error());
-        if (fallback->code != response_code::kSuccess) {
-          return finish_route(topic, Error{Errc::kNotFound,
-                                           "no route for topic " + topic +
-                                               ": it does not exist, and no broker creates topics by itself",
-                                           response_code::kTopicNotExist});
+  call_name_server(
+      std::move(request), config_.request_timeout.count(), [this, topic, default_queues](Result<Command> reply) {
+        if (!reply) return finish_route(topic, std::move(reply).error());
+        if (reply->code == response_code::kTopicNotExist && default_queues > 0 && topic != kDefaultTopic) {
+          Command other = Command::request(RequestCode::kGetRouteinfoByTopic);
+          other.ext.set("topic", kDefaultTopic);
+          other.ext.set("acceptStandardJsonOnly", true);
+          call_name_server(
+              std::move(other), config_.request_timeout.count(),
+              [this, topic, default_queues](Result<Command> fallback) {
+                if (!fallback) return finish_route(topic, std::move(fallback).error());
+                if (fallback->code != response_code::kSuccess) {
+                  return finish_route(topic, Error{Errc::kNotFound,
+                                                   "no route for topic " + topic +
+                                                       ": it does not exist, and no broker creates topics by itself",
+                                                   response_code::kTopicNotExist});
+                }
+                auto data = remoting::decode_topic_route_data(fallback->body.bytes);
+                if (!data) return finish_route(topic, std::move(data).error());
+                for (auto& queues : data->queue_datas) {
+                  queues.read_queue_nums = queues.write_queue_nums = std::min(default_queues, queues.write_queue_nums);
+                }
+                auto route = make_topic_route(topic, std::move(*data));
+                route.is_default = true;
+                store_route(topic, std::move(route));
+                finish_route(topic, this->route(topic));
+              });
+          return;
         }
-        auto data = remoting::decode_topic_route_data(fallback->body.bytes);
+        if (reply->code == response_code::kTopicNotExist) {
+          auto remark = reply->remark.value_or("");
+          return finish_route(topic,
+                              Error{Errc::kNotFound, "no route for topic " + topic + ": " + remark, reply->code});
+        }
+        if (reply->code != response_code::kSuccess) {
+          return finish_route(topic, broker_error(*reply, "route of a topic"));
+        }
+        auto data = remoting::decode_topic_route_data(reply->body.bytes);
         if (!data) return finish_route(topic, std::move(data).error());
-        for (auto& queues : data->queue_datas) {
-          queues.read_queue_nums = queues.write_queue_nums = std::min(default_queues, queues.write_queue_nums);
-        }
-        auto route = make_topic_route(topic, std::move(*data));
-        route.is_default = true;
-        store_route(topic, std::move(route));
+        store_route(topic, make_topic_route(topic, std::move(*data)));
         finish_route(topic, this->route(topic));
       });
-      return;
-    }
-    if (reply->code == response_code::kTopicNotExist) {
-      auto remark = reply->remark.value_or("");
-      return finish_route(topic, Error{Errc::kNotFound, "no route for topic " + topic + ": " + remark, reply->code});
-    }
-    if (reply->code != response_code::kSuccess) {
-      return finish_route(topic, broker_error(*reply, "route of a topic"));
-    }
-    auto data = remoting::decode_topic_route_data(reply->body.bytes);
-    if (!data) return finish_route(topic, std::move(data).error());
-    store_route(topic, make_topic_route(topic, std::move(*data)));
-    finish_route(topic, this->route(topic));
-  });
 }
 
 void ClientInstance::finish_route(const std::string& topic, Result<TopicRoutePtr> result) {
   auto waiters = std::move(route_waiters_[topic]);
   route_waiters_.erase(topic);
-  if (!result) logger_.warn("route of {}: {}", topic, result.error().message);
+  if (!result) {
+    // A retry topic exists only after the group's first heartbeat.
+    const auto level = is_retry_topic(topic) ? LogLevel::kDebug : LogLevel::kWarn;
+    if (logger_.enabled(level)) logger_.write(level, "route of " + topic + ": " + result.error().message);
+  }
   for (auto& waiter : waiters) waiter(result);
 }
 
@@ -510,15 +516,15 @@ void ClientInstance::send_heartbeat(const std::string& address, std::function<vo
   request.body = SharedBytes::from(remoting::encode(data));
   rpc_.call(address, std::move(request), config_.request_timeout.count(),
             [this, address, done = std::move(done)](Result<Command> reply) {
-    if (!reply) {
-      greeted_brokers_.erase(address);
-      logger_.warn("heartbeat to {}: {}", address, reply.error().message);
-      greet_later(address);
-    } else if (reply->code != response_code::kSuccess) {
-      logger_.warn("heartbeat to {}: {}", address, broker_error(*reply, "refused").message);
-    }
-    if (done) done();
-  });
+              if (!reply) {
+                greeted_brokers_.erase(address);
+                logger_.warn("heartbeat to {}: {}", address, reply.error().message);
+                greet_later(address);
+              } else if (reply->code != response_code::kSuccess) {
+                logger_.warn("heartbeat to {}: {}", address, broker_error(*reply, "refused").message);
+              }
+              if (done) done();
+            });
 }
 
 void ClientInstance::on_request(const remoting::Caller& caller, Command request, remoting::Responder respond) {
@@ -526,9 +532,9 @@ void ClientInstance::on_request(const remoting::Caller& caller, Command request,
   const char* name = remoting::to_string(request.request_code());
   logger_.warn("request {} ({}) of {} is refused", name, request.code, caller.address);
   if (request.is_oneway()) return;
-  respond(Command::response_to(request, response_code::kRequestCodeNotSupported,
-                               "request code " + std::to_string(request.code) + " (" + name +
-                                   ") is not supported by this client"));
+  respond(Command::response_to(
+      request, response_code::kRequestCodeNotSupported,
+      "request code " + std::to_string(request.code) + " (" + name + ") is not supported by this client"));
 }
 
 }  // namespace apogee

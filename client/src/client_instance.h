@@ -126,8 +126,8 @@ class ClientInstance {
   std::vector<std::string> name_servers_;  // set by start()
 
   mutable std::mutex mutex_;
-  std::map<std::string, TopicRoutePtr> routes_;              // guarded by mutex_
-  std::map<std::string, int> watched_;                       // topic to default queues; guarded by mutex_
+  std::map<std::string, TopicRoutePtr> routes_;                    // guarded by mutex_
+  std::map<std::string, int> watched_;                             // topic to default queues; guarded by mutex_
   std::map<std::string, std::map<int64_t, std::string>> brokers_;  // by name; guarded by mutex_
 
   // On the loop only.

@@ -128,8 +128,7 @@ remoting::HeartbeatData ConsumerCore::heartbeat() const {
   remoting::ConsumerData consumer;
   consumer.group_name = group_;
   consumer.consume_type = hooks_.consume_type;
-  consumer.message_model =
-      clustering() ? remoting::MessageModel::kClustering : remoting::MessageModel::kBroadcasting;
+  consumer.message_model = clustering() ? remoting::MessageModel::kClustering : remoting::MessageModel::kBroadcasting;
   switch (config_.consume_from) {
     case ConsumeFrom::kLast: consumer.consume_from_where = remoting::ConsumeFromWhere::kLastOffset; break;
     case ConsumeFrom::kFirst: consumer.consume_from_where = remoting::ConsumeFromWhere::kFirstOffset; break;

@@ -8,7 +8,7 @@ namespace {
 struct Step {
   int64_t latency_ms, avoid_ms;
 };
-constexpr Step kSteps[] = {{50, 0},        {100, 0},       {550, 2'000},     {1'800, 5'000},
+constexpr Step kSteps[] = {{50, 0},        {100, 0},        {550, 2'000},    {1'800, 5'000},
                            {3'000, 6'000}, {5'000, 10'000}, {15'000, 30'000}};
 constexpr int64_t kFailedLatencyMs = 10'000;
 
@@ -42,8 +42,8 @@ std::string LatencyFaults::least_bad(const std::vector<std::string>& broker_name
     auto found = entries_.find(name);
     if (found == entries_.end()) continue;
     const Entry& entry = found->second;
-    if (best == nullptr || std::tie(entry.avoid_until_ms, entry.latency_ms) <
-                               std::tie(best_entry.avoid_until_ms, best_entry.latency_ms)) {
+    if (best == nullptr ||
+        std::tie(entry.avoid_until_ms, entry.latency_ms) < std::tie(best_entry.avoid_until_ms, best_entry.latency_ms)) {
       best = &name;
       best_entry = entry;
     }

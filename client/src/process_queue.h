@@ -68,7 +68,7 @@ class ProcessQueue {
   // Of the consumer's loop alone.
   int64_t next_offset = 0;
   int64_t suggested_broker_id = 0;
-  bool started = false;  ///< has its lock and its offset
+  bool started = false;                     ///< has its lock and its offset
   std::atomic<int64_t> last_pull_ms{0};     ///< since 1970
   std::atomic<int64_t> last_consume_ms{0};  ///< since 1970
 

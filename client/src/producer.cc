@@ -85,8 +85,8 @@ class Producer::Impl {
   bool started_ = false;
 
   std::mutex mutex_;
-  std::map<std::string, uint32_t> next_index_;  // guarded by mutex_
-  std::set<SendPtr> outstanding_;               // guarded by mutex_
+  std::map<std::string, uint32_t> next_index_;   // guarded by mutex_
+  std::set<SendPtr> outstanding_;                // guarded by mutex_
   std::mt19937 random_{std::random_device()()};  // guarded by mutex_
 
   ClientInstance instance_;
@@ -166,8 +166,8 @@ Result<MessageQueue> Producer::Impl::choose(const SendPtr& send, const TopicRout
       return Error{Errc::kInvalidArgument, "selector: it threw an exception"};
     }
     if (index >= queues.size()) {
-      return Error{Errc::kInvalidArgument, "selector: index " + std::to_string(index) + " of " +
-                                               std::to_string(queues.size()) + " queues"};
+      return Error{Errc::kInvalidArgument,
+                   "selector: index " + std::to_string(index) + " of " + std::to_string(queues.size()) + " queues"};
     }
     return queues[index];
   }
@@ -207,8 +207,8 @@ void Producer::Impl::send(const Message* message, const std::vector<Message>* ba
   if (options.selector) send->message = first;
   send->may_retry = options.queue.broker_name.empty() && options.sharding_key.empty() && !options.selector && !oneway;
   if (!options.queue.broker_name.empty() && options.queue.topic != first.topic()) {
-    return done(Error{Errc::kInvalidArgument, "queue: is one of topic " + options.queue.topic + ", the message's is " +
-                                                  first.topic()});
+    return done(Error{Errc::kInvalidArgument,
+                      "queue: is one of topic " + options.queue.topic + ", the message's is " + first.topic()});
   }
   const auto timeout = options.timeout.count() > 0 ? options.timeout : config_.send_timeout;
   send->deadline_ms = steady_ms() + timeout.count();
@@ -281,7 +281,8 @@ void Producer::Impl::on_reply(const SendPtr& send, const MessageQueue& queue, in
     faults_.update(queue.broker_name, now - started_ms, reply.error().code != Errc::kClosed, now);
     Error error = std::move(reply).error();
     error.message = "send to " + queue.broker_name + ": " + error.message;
-    if (error.code == Errc::kNetwork) instance_.fetch_route(send->prepared.topic, config_.default_topic_queues, nullptr);
+    if (error.code == Errc::kNetwork)
+      instance_.fetch_route(send->prepared.topic, config_.default_topic_queues, nullptr);
     if (error.code != Errc::kClosed && retry(send, error)) return;
     return finish(send, std::move(error));
   }

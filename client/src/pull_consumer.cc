@@ -108,10 +108,10 @@ class PullConsumer::Impl {
 
   mutable std::mutex mutex_;
   std::condition_variable arrived_;
-  Mode mode_ = Mode::kNone;                     // guarded by mutex_, as all below
+  Mode mode_ = Mode::kNone;  // guarded by mutex_, as all below
   std::map<MessageQueue, FetchQueuePtr> table_;
-  MessageQueue polled_last_;                    // polls go round from here
-  std::vector<MessageQueue> assigned_;          // assign() before start()
+  MessageQueue polled_last_;            // polls go round from here
+  std::vector<MessageQueue> assigned_;  // assign() before start()
 
   ConsumerCore core_;
 };
@@ -131,9 +131,7 @@ Status PullConsumer::Impl::start() {
   hooks.assigned = [this](const std::string& topic, const std::vector<MessageQueue>& queues) {
     on_assigned(topic, queues);
   };
-  hooks.request = [this](Command& request, const remoting::Responder& respond) {
-    return on_request(request, respond);
-  };
+  hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
   started_ms_ = now_ms();
   APOGEE_TRY(core_.start(std::move(hooks)));
   started_ = true;
@@ -175,9 +173,7 @@ Status PullConsumer::Impl::shutdown() {
     committed = wait_for_commit(queues);
   }
   core_.shutdown();
-  {
-    std::lock_guard guard(mutex_);
-  }
+  { std::lock_guard guard(mutex_); }
   arrived_.notify_all();
   return committed;
 }
@@ -481,13 +477,13 @@ Status PullConsumer::Impl::seek(const MessageQueue& queue, SeekTo where, int64_t
   int64_t max = 0;
   if (where != SeekTo::kEnd) {
     APOGEE_TRY_ASSIGN(min, wait_for_offset([&](ConsumerCore::OffsetCallback done) {
-      core_.query_offset(key, RequestCode::kGetMinOffset, 0, std::move(done));
-    }));
+                        core_.query_offset(key, RequestCode::kGetMinOffset, 0, std::move(done));
+                      }));
   }
   if (where != SeekTo::kBegin) {
     APOGEE_TRY_ASSIGN(max, wait_for_offset([&](ConsumerCore::OffsetCallback done) {
-      core_.query_offset(key, RequestCode::kGetMaxOffset, 0, std::move(done));
-    }));
+                        core_.query_offset(key, RequestCode::kGetMaxOffset, 0, std::move(done));
+                      }));
   }
   if (where == SeekTo::kBegin) offset = min;
   if (where == SeekTo::kEnd) offset = max;

@@ -105,8 +105,7 @@ bool PushConsumer::Impl::send_back(const ReceivedMessage& message, int delay_lev
   return send_to_retry_topic(message, message.reconsume_times() + 1, 3 + message.reconsume_times());
 }
 
-bool PushConsumer::Impl::send_to_retry_topic(const ReceivedMessage& message, int32_t reconsume_times,
-                                             int delay_level) {
+bool PushConsumer::Impl::send_to_retry_topic(const ReceivedMessage& message, int32_t reconsume_times, int delay_level) {
   PreparedSend send;
   send.topic = retry_topic_of(core_.group());
   send.unique_id = message.msg_id();
@@ -138,8 +137,7 @@ bool PushConsumer::Impl::send_to_retry_topic(const ReceivedMessage& message, int
   auto reply = core_.instance().rpc().call_and_wait(
       *address, make_send_request(send, "CLIENT_INNER_PRODUCER", target, 4), config_.request_timeout.count());
   if (!reply) {
-    core_.logger().warn("message {} could not be sent to {}: {}", message.msg_id(), send.topic,
-                        reply.error().message);
+    core_.logger().warn("message {} could not be sent to {}: {}", message.msg_id(), send.topic, reply.error().message);
     return false;
   }
   auto receipt = read_send_reply(*reply, send, target);

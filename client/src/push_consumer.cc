@@ -66,9 +66,7 @@ Status PushConsumer::Impl::start() {
   hooks.assigned = [this](const std::string& topic, const std::vector<MessageQueue>& queues) {
     on_assigned(topic, queues);
   };
-  hooks.request = [this](Command& request, const remoting::Responder& respond) {
-    return on_request(request, respond);
-  };
+  hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
   APOGEE_TRY(core_.start(std::move(hooks)));
   started_ = true;
   pool_.start(config_.consume_threads);
@@ -218,10 +216,8 @@ void PushConsumer::Impl::begin_queue(const ProcessQueuePtr& queue) {
 }
 
 void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted, std::function<void()> done) {
-  const auto groups =
-      by_broker<ProcessQueuePtr>(wanted, [](const ProcessQueuePtr& queue) -> const MessageQueue& {
-        return queue->queue();
-      });
+  const auto groups = by_broker<ProcessQueuePtr>(
+      wanted, [](const ProcessQueuePtr& queue) -> const MessageQueue& { return queue->queue(); });
   if (groups.empty()) return done();
   auto left = std::make_shared<size_t>(groups.size());
   auto part = [left, done = std::move(done)] {
@@ -240,34 +236,33 @@ void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted,
     Command request = Command::request(RequestCode::kLockBatchMq);
     request.body = SharedBytes::from(remoting::encode(body));
     const int64_t asked_ms = now_ms();
-    core_.instance().call(*address, std::move(request), 0, [this, members = members, asked_ms,
-                                                            part](Result<Command> reply) {
-      if (!reply || reply->code != response_code::kSuccess) {
-        core_.logger().warn("lock of queues: {}",
-                            reply ? broker_error(*reply, "refused").message : reply.error().message);
-        return part();  // the locks that we hold stay valid for their time
-      }
-      auto granted = remoting::decode_lock_batch_response(reply->body.bytes);
-      if (!granted) {
-        core_.logger().warn("lock of queues: {}", granted.error().message);
-        return part();
-      }
-      const auto& set = granted->lock_ok_mq_set;
-      for (const auto& queue : members) {
-        const bool ok = std::find(set.begin(), set.end(), queue->queue()) != set.end();
-        queue->set_locked(ok, asked_ms);
-        // It was waiting for its lock.
-        if (ok && queue->started && queue->begin_again()) submit_orderly(queue);
-      }
-      part();
-    });
+    core_.instance().call(
+        *address, std::move(request), 0, [this, members = members, asked_ms, part](Result<Command> reply) {
+          if (!reply || reply->code != response_code::kSuccess) {
+            core_.logger().warn("lock of queues: {}",
+                                reply ? broker_error(*reply, "refused").message : reply.error().message);
+            return part();  // the locks that we hold stay valid for their time
+          }
+          auto granted = remoting::decode_lock_batch_response(reply->body.bytes);
+          if (!granted) {
+            core_.logger().warn("lock of queues: {}", granted.error().message);
+            return part();
+          }
+          const auto& set = granted->lock_ok_mq_set;
+          for (const auto& queue : members) {
+            const bool ok = std::find(set.begin(), set.end(), queue->queue()) != set.end();
+            queue->set_locked(ok, asked_ms);
+            // It was waiting for its lock.
+            if (ok && queue->started && queue->begin_again()) submit_orderly(queue);
+          }
+          part();
+        });
   }
 }
 
 void PushConsumer::Impl::unlock_queues(const std::vector<MessageQueue>& held, std::function<void()> done) {
-  const auto groups = by_broker<MessageQueue>(held, [](const MessageQueue& queue) -> const MessageQueue& {
-    return queue;
-  });
+  const auto groups =
+      by_broker<MessageQueue>(held, [](const MessageQueue& queue) -> const MessageQueue& { return queue; });
   if (groups.empty()) return done();
   auto left = std::make_shared<size_t>(groups.size());
   auto part = [left, done = std::move(done)] {
@@ -346,8 +341,7 @@ void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   if (!lock_is_valid(*queue)) return pull_after(queue, config_.lock_retry_delay);
   const auto subscription = core_.subscription(queue->queue().topic);
   if (!subscription) return pull_after(queue, config_.pull_error_delay);
-  const auto address =
-      core_.instance().broker_address(queue->queue().broker_name, queue->suggested_broker_id, true);
+  const auto address = core_.instance().broker_address(queue->queue().broker_name, queue->suggested_broker_id, true);
   if (!address) {
     core_.instance().fetch_route(queue->queue().topic, 0, nullptr);
     return pull_after(queue, config_.pull_error_delay);
@@ -402,8 +396,8 @@ void PushConsumer::Impl::on_pulled(const ProcessQueuePtr& queue, const ConsumerC
   queue->suggested_broker_id = outcome->suggested_broker_id;
   if (outcome->status == PullStatus::kOffsetIllegal) {
     core_.logger().warn("offset {} of queue {} of {} on {} is outside of what is stored; going on at {}",
-                        queue->next_offset, queue->queue().queue_id, queue->queue().topic,
-                        queue->queue().broker_name, outcome->next_offset);
+                        queue->next_offset, queue->queue().queue_id, queue->queue().topic, queue->queue().broker_name,
+                        outcome->next_offset);
     return drop_queue(queue, outcome->next_offset);
   }
   queue->next_offset = outcome->next_offset;
@@ -439,16 +433,16 @@ void PushConsumer::Impl::sweep_overdue() {
     for (const auto& message : queue->started_until(now_ms() - config_.consume_timeout.count(), kMessagesPerSweep)) {
       const auto address = core_.instance().request_address(message.queue().broker_name);
       if (!address) continue;
-      core_.instance().call(*address, send_back_request(message, kDelayLevel), 0,
-                            [this, queue, message](Result<Command> reply) {
-        if (!reply || reply->code != response_code::kSuccess) {
-          core_.logger().warn("message {} is overdue and could not be sent back: {}", message.msg_id(),
-                              reply ? broker_error(*reply, "refused").message : reply.error().message);
-          return;
-        }
-        core_.logger().warn("message {} took longer than consume_timeout and was sent back", message.msg_id());
-        queue->remove({message}, core_.offsets());
-      });
+      core_.instance().call(
+          *address, send_back_request(message, kDelayLevel), 0, [this, queue, message](Result<Command> reply) {
+            if (!reply || reply->code != response_code::kSuccess) {
+              core_.logger().warn("message {} is overdue and could not be sent back: {}", message.msg_id(),
+                                  reply ? broker_error(*reply, "refused").message : reply.error().message);
+              return;
+            }
+            core_.logger().warn("message {} took longer than consume_timeout and was sent back", message.msg_id());
+            queue->remove({message}, core_.offsets());
+          });
     }
   }
 }

@@ -24,9 +24,9 @@ bool PushConsumer::Impl::is_own_group(const Command& request, const char* field,
                                       const remoting::Responder& respond) const {
   const auto group = request.ext.get(field);
   if (group && *group == core_.group()) return true;
-  respond(Command::response_to(request, response_code::kSystemError,
-                               std::string(field) + ": this client is no member of group \"" +
-                                   std::string(group.value_or("")) + "\""));
+  respond(Command::response_to(
+      request, response_code::kSystemError,
+      std::string(field) + ": this client is no member of group \"" + std::string(group.value_or("")) + "\""));
   return false;
 }
 

@@ -20,17 +20,66 @@ namespace response_code = remoting::response_code;
 
 namespace {
 
-constexpr std::string_view kReserved[] = {
-    "KEYS", "TAGS", "WAIT", "DELAY", "RETRY_TOPIC", "REAL_TOPIC", "REAL_QID", "TRAN_MSG", "PGROUP", "MIN_OFFSET",
-    "MAX_OFFSET", "BUYER_ID", "ORIGIN_MESSAGE_ID", "TRANSFER_FLAG", "CORRECTION_FLAG", "MQ2_FLAG", "RECONSUME_TIME",
-    "MSG_REGION", "TRACE_ON", "UNIQ_KEY", "EXTEND_UNIQ_INFO", "MAX_RECONSUME_TIMES", "CONSUME_START_TIME", "POP_CK",
-    "POP_CK_OFFSET", "1ST_POP_TIME", "TRAN_PREPARED_QUEUE_OFFSET", "DUP_INFO", "CHECK_IMMUNITY_TIME_IN_SECONDS",
-    "INSTANCE_ID", "CORRELATION_ID", "REPLY_TO_CLIENT", "TTL", "ARRIVE_TIME", "PUSH_REPLY_TIME", "CLUSTER",
-    "MSG_TYPE", "INNER_NUM", "INNER_BASE", "INNER_MULTI_DISPATCH", "INNER_MULTI_QUEUE_OFFSET", "__transactionId__",
-    "TRANSACTION_CHECK_TIMES", "__SHARDINGKEY", "TIMER_DELAY_LEVEL", "TIMER_DELAY_SEC", "TIMER_DELAY_MS",
-    "TIMER_DELIVER_MS", "TIMER_OUT_MS", "TIMER_ENQUEUE_MS", "TIMER_DEQUEUE_MS", "TIMER_ROLL_TIMES",
-    "TIMER_DEL_UNIQKEY", "DLQ_ORIGIN_TOPIC", "DLQ_ORIGIN_MESSAGE_ID", "__CRC32#", "__BORNHOST", "BORN_TIMESTAMP",
-    "PROPERTY_FORWARD_QUEUE_ID", "REDIRECT"};
+constexpr std::string_view kReserved[] = {"KEYS",
+                                          "TAGS",
+                                          "WAIT",
+                                          "DELAY",
+                                          "RETRY_TOPIC",
+                                          "REAL_TOPIC",
+                                          "REAL_QID",
+                                          "TRAN_MSG",
+                                          "PGROUP",
+                                          "MIN_OFFSET",
+                                          "MAX_OFFSET",
+                                          "BUYER_ID",
+                                          "ORIGIN_MESSAGE_ID",
+                                          "TRANSFER_FLAG",
+                                          "CORRECTION_FLAG",
+                                          "MQ2_FLAG",
+                                          "RECONSUME_TIME",
+                                          "MSG_REGION",
+                                          "TRACE_ON",
+                                          "UNIQ_KEY",
+                                          "EXTEND_UNIQ_INFO",
+                                          "MAX_RECONSUME_TIMES",
+                                          "CONSUME_START_TIME",
+                                          "POP_CK",
+                                          "POP_CK_OFFSET",
+                                          "1ST_POP_TIME",
+                                          "TRAN_PREPARED_QUEUE_OFFSET",
+                                          "DUP_INFO",
+                                          "CHECK_IMMUNITY_TIME_IN_SECONDS",
+                                          "INSTANCE_ID",
+                                          "CORRELATION_ID",
+                                          "REPLY_TO_CLIENT",
+                                          "TTL",
+                                          "ARRIVE_TIME",
+                                          "PUSH_REPLY_TIME",
+                                          "CLUSTER",
+                                          "MSG_TYPE",
+                                          "INNER_NUM",
+                                          "INNER_BASE",
+                                          "INNER_MULTI_DISPATCH",
+                                          "INNER_MULTI_QUEUE_OFFSET",
+                                          "__transactionId__",
+                                          "TRANSACTION_CHECK_TIMES",
+                                          "__SHARDINGKEY",
+                                          "TIMER_DELAY_LEVEL",
+                                          "TIMER_DELAY_SEC",
+                                          "TIMER_DELAY_MS",
+                                          "TIMER_DELIVER_MS",
+                                          "TIMER_OUT_MS",
+                                          "TIMER_ENQUEUE_MS",
+                                          "TIMER_DEQUEUE_MS",
+                                          "TIMER_ROLL_TIMES",
+                                          "TIMER_DEL_UNIQKEY",
+                                          "DLQ_ORIGIN_TOPIC",
+                                          "DLQ_ORIGIN_MESSAGE_ID",
+                                          "__CRC32#",
+                                          "__BORNHOST",
+                                          "BORN_TIMESTAMP",
+                                          "PROPERTY_FORWARD_QUEUE_ID",
+                                          "REDIRECT"};
 
 Status check_message(const ProducerConfig& config, const Message& message) {
   APOGEE_TRY(check_topic_name(message.topic()));
@@ -75,8 +124,8 @@ bool is_reserved_property(std::string_view name) {
   return std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved);
 }
 
-Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueIdGenerator& ids,
-                                  const Message& message, const std::string& sharding_key) {
+Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueIdGenerator& ids, const Message& message,
+                                  const std::string& sharding_key) {
   APOGEE_TRY(check_message(config, message));
   PreparedSend send;
   send.topic = with_namespace(config.name_space, message.topic());
@@ -85,8 +134,8 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
   APOGEE_TRY_ASSIGN(send.properties, properties_of(message, send.unique_id, sharding_key));
   if (!config.name_space.empty()) message::append_property(send.properties, property::kInstanceId, config.name_space);
   if (config.compress_body_bytes_min > 0 && message.body().size() >= config.compress_body_bytes_min) {
-    APOGEE_TRY_ASSIGN(auto packed, message::compress(message::Compression::kZlib, message.body(),
-                                                     config.compress_level));
+    APOGEE_TRY_ASSIGN(auto packed,
+                      message::compress(message::Compression::kZlib, message.body(), config.compress_level));
     send.body = SharedBytes::from(std::move(packed));
     send.sys_flag |= message::sys_flag_of(message::Compression::kZlib);
   } else {
@@ -130,8 +179,8 @@ Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::Unique
 
 Command make_send_request(const PreparedSend& send, const std::string& producer_group, const MessageQueue& queue,
                           int default_topic_queues) {
-  Command request = Command::request(send.batch ? remoting::RequestCode::kSendBatchMessage
-                                                : remoting::RequestCode::kSendMessageV2);
+  Command request =
+      Command::request(send.batch ? remoting::RequestCode::kSendBatchMessage : remoting::RequestCode::kSendMessageV2);
   auto& ext = request.ext;
   ext.set("a", producer_group);
   ext.set("b", send.topic);

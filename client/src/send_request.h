@@ -17,7 +17,7 @@ namespace apogee {
 
 /// A message or batch in the form of the wire, ready to be sent to any queue, any number of times.
 struct PreparedSend {
-  std::string topic;  ///< with the namespace
+  std::string topic;      ///< with the namespace
   std::string unique_id;  ///< of a batch joined with commas
   std::string properties;
   SharedBytes body;
@@ -32,8 +32,7 @@ struct PreparedSend {
 [[nodiscard]] Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueIdGenerator& ids,
                                                 const Message& message, const std::string& sharding_key);
 [[nodiscard]] Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::UniqueIdGenerator& ids,
-                                                 const std::vector<Message>& messages,
-                                                 const std::string& sharding_key);
+                                                 const std::vector<Message>& messages, const std::string& sharding_key);
 
 [[nodiscard]] remoting::Command make_send_request(const PreparedSend& send, const std::string& producer_group,
                                                   const MessageQueue& queue, int default_topic_queues);

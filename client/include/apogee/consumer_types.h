@@ -30,11 +30,11 @@ struct ConsumerConfig : ClientConfig {
   /// Set instance_name as well, or the client id, and so the file, is another one after each start.
   std::string local_offset_dir;
 
-  int pull_batch = 32;  ///< messages wanted per pull
-  std::chrono::milliseconds pull_suspend{15'000};       ///< the broker holds a pull that finds nothing so long
-  std::chrono::milliseconds pull_timeout{30'000};       ///< of a whole pull request; more than pull_suspend
-  std::chrono::milliseconds pull_error_delay{3'000};    ///< before pulling again after an error
-  std::chrono::milliseconds flow_control_delay{50};     ///< before looking again whether there is room
+  int pull_batch = 32;                                ///< messages wanted per pull
+  std::chrono::milliseconds pull_suspend{15'000};     ///< the broker holds a pull that finds nothing so long
+  std::chrono::milliseconds pull_timeout{30'000};     ///< of a whole pull request; more than pull_suspend
+  std::chrono::milliseconds pull_error_delay{3'000};  ///< before pulling again after an error
+  std::chrono::milliseconds flow_control_delay{50};   ///< before looking again whether there is room
 
   // Pulling from a queue stops while one of these is exceeded by what is cached of it.
   int cached_messages_max = 1'000;

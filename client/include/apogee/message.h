@@ -81,8 +81,8 @@ class ReceivedMessage {
   [[nodiscard]] const MessageQueue& queue() const;
   [[nodiscard]] int64_t queue_offset() const;
   [[nodiscard]] int64_t physical_offset() const;
-  [[nodiscard]] int64_t born_time_ms() const;   ///< ms since 1970, the producer's clock
-  [[nodiscard]] int64_t store_time_ms() const;  ///< ms since 1970, the broker's clock
+  [[nodiscard]] int64_t born_time_ms() const;           ///< ms since 1970, the producer's clock
+  [[nodiscard]] int64_t store_time_ms() const;          ///< ms since 1970, the broker's clock
   [[nodiscard]] const std::string& born_host() const;   ///< "ip:port"
   [[nodiscard]] const std::string& store_host() const;  ///< "ip:port"
   /// How often the message was handed to the group before.

@@ -45,9 +45,9 @@ struct ProducerConfig : ClientConfig {
 
 enum class SendStatus : uint8_t {
   kOk,
-  kFlushDiskTimeout,    ///< stored, not yet on disk
-  kFlushSlaveTimeout,   ///< stored, no replica confirmed in time
-  kSlaveNotAvailable,   ///< stored, there is no replica that could confirm
+  kFlushDiskTimeout,   ///< stored, not yet on disk
+  kFlushSlaveTimeout,  ///< stored, no replica confirmed in time
+  kSlaveNotAvailable,  ///< stored, there is no replica that could confirm
 };
 const char* to_string(SendStatus status);  ///< "SEND_OK", "FLUSH_DISK_TIMEOUT", ...
 

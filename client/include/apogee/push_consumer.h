@@ -25,10 +25,10 @@ struct PushConsumerConfig : ConsumerConfig {
   std::chrono::milliseconds shutdown_timeout{30'000};
 
   // Orderly listeners.
-  std::chrono::milliseconds suspend_time{1'000};         ///< before a queue is tried again after kSuspend
-  std::chrono::milliseconds lock_interval{20'000};       ///< how often queue locks are renewed
-  std::chrono::milliseconds lock_valid{30'000};          ///< how long a lock counts without renewal
-  std::chrono::milliseconds lock_retry_delay{1'000};     ///< before asking again for a lock that another member has
+  std::chrono::milliseconds suspend_time{1'000};             ///< before a queue is tried again after kSuspend
+  std::chrono::milliseconds lock_interval{20'000};           ///< how often queue locks are renewed
+  std::chrono::milliseconds lock_valid{30'000};              ///< how long a lock counts without renewal
+  std::chrono::milliseconds lock_retry_delay{1'000};         ///< before asking again for a lock that another member has
   std::chrono::milliseconds continuous_consume_max{60'000};  ///< then a queue lets others have the thread
   /// Concurrent: a message that could neither be finished nor sent back is handed out again after this time.
   std::chrono::milliseconds retry_locally_delay{5'000};

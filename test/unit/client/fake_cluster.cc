@@ -185,8 +185,7 @@ int64_t FakeBroker::append_locked(const std::string& topic, int queue, const std
   fields.born_host = {kIp, 1};
   fields.store_host = {kIp, server_.port()};
   const auto offset = static_cast<int64_t>(records_[key].size());
-  records_[key].push_back(
-      message::encode_record(fields, offset, static_cast<int64_t>(places_.size()) * kPhysicalStep));
+  records_[key].push_back(message::encode_record(fields, offset, static_cast<int64_t>(places_.size()) * kPhysicalStep));
   places_.emplace_back(records_[key].back(), key);
   for (auto& [id, held] : held_[key]) to_wake->push_back(std::move(held));
   held_[key].clear();
@@ -298,8 +297,8 @@ Command FakeBroker::answer(const remoting::Caller& caller, const Command& reques
           }
         } else {
           first = append_locked(topic, queue, std::string(request.body.bytes), text(request, "i"),
-                                request.ext.get_int<int>("f").value_or(0),
-                                request.ext.get_int<int>("j").value_or(0), &held);
+                                request.ext.get_int<int>("f").value_or(0), request.ext.get_int<int>("j").value_or(0),
+                                &held);
         }
         reply.ext.set("msgId", "7F00000100002A9F0000000000000000");
         reply.ext.set("queueId", queue);
@@ -364,8 +363,8 @@ Command FakeBroker::answer(const remoting::Caller& caller, const Command& reques
         if (!message::find_property(properties, "RETRY_TOPIC")) {
           message::set_property(properties, "RETRY_TOPIC", record->topic);
         }
-        append_locked("%RETRY%" + text(request, "group"), 0, std::string(record->body), properties,
-                      record->sys_flag, record->reconsume_times + 1, &held);
+        append_locked("%RETRY%" + text(request, "group"), 0, std::string(record->body), properties, record->sys_flag,
+                      record->reconsume_times + 1, &held);
         break;
       }
       default: return Command::response_to(request, rc::kRequestCodeNotSupported, "not in this fake");

@@ -92,7 +92,8 @@ TEST_CASE("queues can be chosen by key, by selector and directly", "[client][pro
   REQUIRE(producer.start());
   auto first = producer.send(Message("T", "x"), SendOptions::by_key("order-7"));
   REQUIRE(first);
-  for (int i = 0; i < 5; ++i) CHECK(producer.send(Message("T", "x"), SendOptions::by_key("order-7"))->queue == first->queue);
+  for (int i = 0; i < 5; ++i)
+    CHECK(producer.send(Message("T", "x"), SendOptions::by_key("order-7"))->queue == first->queue);
   auto third = [](const std::vector<MessageQueue>& queues, const Message&) { return queues.size() - 1; };
   CHECK(producer.send(Message("T", "x"), SendOptions::by(third))->queue.queue_id == 7);
   auto outside = [](const std::vector<MessageQueue>& queues, const Message&) { return queues.size(); };
@@ -225,9 +226,10 @@ TEST_CASE("asynchronous sends of one thread keep their order in a queue", "[clie
   constexpr int kCount = 500;
   std::atomic<int> done{0};
   for (int i = 0; i < kCount; ++i) {
-    producer.send_async(Message("T", std::to_string(i)),
-                        [&](const apogee::Result<SendReceipt>& receipt) { done += receipt ? 1 : 1'000'000; },
-                        SendOptions::by_key("one"));
+    producer.send_async(
+        Message("T", std::to_string(i)),
+        [&](const apogee::Result<SendReceipt>& receipt) { done += receipt ? 1 : 1'000'000; },
+        SendOptions::by_key("one"));
   }
   REQUIRE(eventually([&] { return done == kCount; }));
   int next = 0;

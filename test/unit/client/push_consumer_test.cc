@@ -149,7 +149,8 @@ TEST_CASE("a new group begins where the configuration says", "[client][push]") {
     consumer.set_concurrent_listener(keep(seen));
     REQUIRE(consumer.subscribe("T"));
     REQUIRE(consumer.start());
-    REQUIRE(eventually([&] { return cluster.broker().count(RequestCode::kPullMessage) > 0 && !consumer.assignment().empty(); }));
+    REQUIRE(eventually(
+        [&] { return cluster.broker().count(RequestCode::kPullMessage) > 0 && !consumer.assignment().empty(); }));
     REQUIRE(eventually([&] { return cluster.broker().offset("G", "T", 0).has_value(); }));
     cluster.broker().append("T", 0, "new");
     REQUIRE(eventually([&] { return seen.count("new") == 1; }));
@@ -287,7 +288,8 @@ TEST_CASE("pulling stops while too much is cached", "[client][push]") {
   REQUIRE(consumer.start());
   auto pulled = [&] {
     int count = 0;
-    for (const auto& request : cluster.broker().requests(RequestCode::kPullMessage)) count += request.ext.get("topic") == "T";
+    for (const auto& request : cluster.broker().requests(RequestCode::kPullMessage))
+      count += request.ext.get("topic") == "T";
     return count;
   };
   REQUIRE(eventually([&] { return pulled() == 2; }));

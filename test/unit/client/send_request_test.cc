@@ -111,7 +111,8 @@ TEST_CASE("a batch is one body", "[client][send]") {
 
   CHECK_FALSE(apogee::prepare_batch(config, ids(), {}, ""));
   CHECK_FALSE(apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("U", "x")}, ""));
-  CHECK_FALSE(apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "x").set_wait_store_ok(false)}, ""));
+  CHECK_FALSE(
+      apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "x").set_wait_store_ok(false)}, ""));
   config.message_bytes_max = 150;
   auto large = apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "x"), Message("T", "x")}, "");
   REQUIRE_FALSE(large);
@@ -133,8 +134,8 @@ TEST_CASE("codes after which another broker is tried", "[client][send]") {
 }
 
 TEST_CASE("slow and failing brokers are avoided for a time", "[client][faults]") {
-  const std::pair<int64_t, int64_t> table[] = {{0, 0},          {99, 0},          {549, 0},          {550, 2'000},
-                                               {1'799, 2'000},  {1'800, 5'000},   {3'000, 6'000},    {5'000, 10'000},
+  const std::pair<int64_t, int64_t> table[] = {{0, 0},           {99, 0},          {549, 0},         {550, 2'000},
+                                               {1'799, 2'000},   {1'800, 5'000},   {3'000, 6'000},   {5'000, 10'000},
                                                {14'999, 10'000}, {15'000, 30'000}, {100'000, 30'000}};
   for (const auto& [latency, avoid] : table) CHECK(LatencyFaults::avoid_ms_of(latency) == avoid);
 
