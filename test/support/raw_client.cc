@@ -1,0 +1,98 @@
+#include "test/support/raw_client.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <random>
+#include <stdexcept>
+
+#include "common/remoting/command_codec.h"
+
+namespace apogee::test {
+
+namespace {
+sockaddr_in loopback(uint16_t port) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  return address;
+}
+}  // namespace
+
+RawClient::RawClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  auto to = loopback(port);
+  if (::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0)
+    throw std::runtime_error("cannot connect to port " + std::to_string(port));
+}
+
+RawClient::~RawClient() { ::close(fd_); }
+
+void RawClient::send_bytes(std::string_view bytes) {
+  while (!bytes.empty()) {
+    ssize_t n = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (n <= 0) return;  // the peer closed: what comes back tells
+    bytes.remove_prefix(static_cast<size_t>(n));
+  }
+}
+
+void RawClient::send(const remoting::Command& command) { send_bytes(remoting::encode_frame_to_string(command)); }
+
+Status RawClient::read_exactly(char* to, size_t bytes, std::chrono::steady_clock::time_point deadline) {
+  while (bytes > 0) {
+    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    pollfd wait{fd_, POLLIN, 0};
+    if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left)) <= 0) return Error(Errc::kTimeout, "no answer in time");
+    ssize_t n = ::recv(fd_, to, bytes, 0);
+    if (n <= 0) return Error(Errc::kClosed, "the peer closed the connection");
+    to += n;
+    bytes -= static_cast<size_t>(n);
+  }
+  return {};
+}
+
+Result<remoting::Command> RawClient::receive(std::chrono::milliseconds limit) {
+  auto deadline = std::chrono::steady_clock::now() + limit;
+  char head[4];
+  APOGEE_TRY(read_exactly(head, sizeof head, deadline));
+  std::string rest(static_cast<size_t>(load_be<int32_t>(head)), '\0');
+  APOGEE_TRY(read_exactly(rest.data(), rest.size(), deadline));
+  return remoting::decode_frame(SharedBytes::from(std::move(rest)));
+}
+
+Result<remoting::Command> RawClient::call(remoting::Command request, std::chrono::milliseconds limit) {
+  request.opaque = ++opaque_;
+  send(request);
+  for (;;) {
+    auto reply = receive(limit);
+    if (!reply || (reply->is_response() && reply->opaque == opaque_)) return reply;
+  }
+}
+
+bool RawClient::closed_by_peer(std::chrono::milliseconds limit) {
+  char nothing;
+  auto read = read_exactly(&nothing, 1, std::chrono::steady_clock::now() + limit);
+  return !read && read.error().code == Errc::kClosed;
+}
+
+uint16_t free_port() {
+  std::random_device random;
+  for (int attempt = 0; attempt < 200; ++attempt) {
+    auto port = static_cast<uint16_t>(20'000 + random() % 20'000);
+    bool free = true;
+    for (int delta = -2; delta <= 1 && free; ++delta) {
+      int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+      int on = 1;
+      ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+      auto at = loopback(static_cast<uint16_t>(port + delta));
+      free = ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
+      ::close(fd);
+    }
+    if (free) return port;
+  }
+  throw std::runtime_error("no free ports on 127.0.0.1");
+}
+
+}  // namespace apogee::test
