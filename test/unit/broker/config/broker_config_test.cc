@@ -1,0 +1,77 @@
+#include "broker/broker_config.h"
+
+#include "common/config/config_table.h"
+#include "test/support/catch.h"
+
+using namespace apogee;
+using namespace apogee::broker;
+
+namespace {
+
+Result<std::vector<std::string>> check_with(const std::string& key, const std::string& value) {
+  BrokerConfig config;
+  config::ConfigTable table;
+  add_rows(table, config);
+  if (auto status = table.set(key, value, config::Origin::kFile); !status) return std::move(status).error();
+  return check(config);
+}
+
+}  // namespace
+
+TEST_CASE("the defaults are those of RocketMQ and can be started", "[broker][config]") {
+  BrokerConfig config;
+  config::ConfigTable table;
+  add_rows(table, config);
+  CHECK(*table.get("listenPort") == "10911");
+  CHECK(*table.get("brokerClusterName") == "DefaultCluster");
+  CHECK(*table.get("flushDiskType") == "ASYNC_FLUSH");
+  CHECK(*table.get("mappedFileSizeCommitLog") == "1073741824");
+  CHECK(*table.get("maxMessageSize") == "4194304");
+  CHECK(*table.get("registerNameServerPeriod") == "30000");
+  CHECK(*table.get("autoCreateTopicEnable") == "true");
+  auto warnings = check(config);
+  REQUIRE(warnings);
+  CHECK(warnings->empty());
+  CHECK(config.store_options().consume_queue_file_bytes == 6'000'000);
+}
+
+TEST_CASE("what would break a promise stops the start and says so", "[broker][config]") {
+  for (auto [key, value] : {std::pair{"brokerRole", "SLAVE"},
+                            {"brokerId", "1"},
+                            {"enableDLegerCommitLog", "true"},
+                            {"enableControllerMode", "true"},
+                            {"storeType", "defaultRocksDB"},
+                            {"aclEnable", "true"},
+                            {"authenticationEnabled", "true"},
+                            {"enablePropertyFilter", "true"}}) {
+    auto result = check_with(key, value);
+    REQUIRE_FALSE(result);
+    CHECK(result.error().code == Errc::kUnsupported);
+    CHECK(result.error().message.find(key) != std::string::npos);
+  }
+  CHECK(check_with("brokerName", "a b").error().code == Errc::kInvalidArgument);
+  CHECK(check_with("listenPort", "2").error().message.find("listenPort") != std::string::npos);
+  CHECK(check_with("brokerRole", "SYNC_MASTER")->size() == 1);
+  CHECK(check_with("transientStorePoolEnable", "true")->size() == 1);
+}
+
+TEST_CASE("keys of Apache RocketMQ pass, misspelt ones do not", "[broker][config]") {
+  CHECK(check_with("fileReservedTime", "48"));
+  CHECK(check_with("deleteWhen", "04"));
+  CHECK(check_with("sendMessageThreadPoolNums", "16"));
+  auto result = check_with("flushDiskTyp", "SYNC_FLUSH");
+  REQUIRE_FALSE(result);
+  CHECK(result.error().message.find("flushDiskType") != std::string::npos);
+}
+
+TEST_CASE("the address that clients get", "[broker][config]") {
+  CHECK(choose_address("192.0.2.7", "0.0.0.0", {"ns.example:9876"})->ip == "192.0.2.7");
+  CHECK(choose_address("", "127.0.0.1", {"127.0.0.1:9876"})->ip == "127.0.0.1");
+  CHECK(choose_address("127.0.0.1", "0.0.0.0", {"localhost:9876"})->ip == "127.0.0.1");
+  CHECK_FALSE(choose_address("", "0.0.0.0", {})->why.empty());
+  auto refused = choose_address("127.0.0.1", "0.0.0.0", {"127.0.0.1:9876", "192.0.2.1:9876"});
+  REQUIRE_FALSE(refused);
+  CHECK(refused.error().message.find("192.0.2.1:9876") != std::string::npos);
+  CHECK_FALSE(choose_address("somewhere", "0.0.0.0", {}));
+  CHECK(split_addresses(" a:1; b:2;;") == std::vector<std::string>{"a:1", "b:2"});
+}
