@@ -260,7 +260,7 @@ TEST_CASE("batches", "[broker][send]") {
                request_of(RequestCode::kSendBatchMessage, SendBench::with({{"m", "true"}}), body));
   CHECK(answer.ext.get("queueOffset") == "3");
 
-  check_refused(bench.send({{"m", "true"}, {"b", "%RETRY%g"}}, body), 13, "retry topic");
+  check_refused(bench.send({{"m", "true"}, {"b", "%RETRY%g"}, {"e", "0"}}, body), 13, "retry topic");
   check_refused(bench.send({{"m", "true"},
                             {"i",
                              "DELAY\x01"
