@@ -16,6 +16,7 @@ namespace {
 
 constexpr int64_t kTickMs = 500;
 constexpr int64_t kRetryMs = 3'000;
+constexpr int64_t kRoundMsMax = 2'000;  // longer than that nobody waits for a NameServer
 constexpr int64_t kPeriodMsMin = 10'000, kPeriodMsMax = 60'000;
 
 int64_t steady_ms() {
@@ -144,8 +145,19 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
     }
   }
 
-  void broadcast(const std::vector<std::string>& names, const std::function<void()>& finished) {
-    std::shared_ptr<void> round(nullptr, [finished](void*) { finished(); });
+  /// A round of registrations; tells whoever waits for it once, when all have ended or after a while.
+  struct Round {
+    std::function<void()> finished;
+    explicit Round(std::function<void()> f) : finished(std::move(f)) {}
+    ~Round() { end(); }
+    void end() {
+      if (auto once = std::exchange(finished, nullptr)) once();
+    }
+  };
+
+  // A NameServer that fails anyhow is told too, but nobody waits for it.
+  void broadcast(const std::vector<std::string>& names, std::function<void()> finished) {
+    auto round = std::make_shared<Round>(std::move(finished));
     if (stopped) return;
     refresh_servers();
     auto contents = parts.topics.contents();
@@ -154,8 +166,14 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
     for (const auto& name : names)
       if (auto at = contents.topic_config_table.find(name); at != contents.topic_config_table.end())
         changed.topic_config_table.insert(*at);
-    for (auto& [address, server] : servers)
-      send(address, server.whole_table_due ? contents : changed, server.whole_table_due, round);
+    for (auto& [address, server] : servers) {
+      const bool whole = server.whole_table_due;
+      send(address, whole ? contents : changed, whole, server.known == Known::kFailing ? nullptr : round);
+    }
+    if (round.use_count() > 1)
+      parts.loop.run_after(loop::Milliseconds(kRoundMsMax), [weak = std::weak_ptr<Round>(round)] {
+        if (auto late = weak.lock()) late->end();
+      });
   }
 
   void connection_closed(const std::string& address) {
