@@ -93,7 +93,7 @@ Result<RecordView> decode_record(std::string_view bytes) {
   if (record.magic == kRecordMagicV1) {
     auto length = in.read<int8_t>();
     if (length < 0) return corrupt("topic length");
-    topic_bytes = static_cast<size_t>(length);
+    topic_bytes = static_cast<uint8_t>(length);
   } else {
     auto length = in.read<int16_t>();
     if (length < 0) return corrupt("topic length");

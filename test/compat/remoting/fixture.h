@@ -1,25 +1,13 @@
 #pragma once
 
-#include <fstream>
-#include <nlohmann/json.hpp>
-#include <sstream>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 
 /// The recorded frames and what index.json says about them.
 namespace fixture {
 
-inline std::string frames_dir() { return APOGEE_SOURCE_DIR "/test/compat/remoting/frames/"; }
-
-inline std::string read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-inline const nlohmann::json& index() {
-  static const auto tree = nlohmann::json::parse(read_file(frames_dir() + "index.json"));
-  return tree;
-}
+std::string frames_dir();
+std::string read_file(const std::string& path);
+const nlohmann::json& index();
 
 }  // namespace fixture
