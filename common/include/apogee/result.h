@@ -87,7 +87,9 @@ using Status = Result<void>;
 /// Declares or assigns `target` from a Result-typed expression, or returns its Error.
 #define APOGEE_TRY_ASSIGN(target, expression) \
   APOGEE_TRY_ASSIGN_INNER(APOGEE_CONCAT(apogee_try_, __LINE__), target, expression)
+// NOLINTBEGIN(bugprone-macro-parentheses): the target may be a declaration
 #define APOGEE_TRY_ASSIGN_INNER(temporary, target, expression) \
   auto temporary = (expression); \
   if (!temporary) return std::move(temporary).error(); \
   target = std::move(temporary).value()
+// NOLINTEND(bugprone-macro-parentheses)
