@@ -223,6 +223,7 @@ TEST_CASE("Wire: messages, topics and offsets survive a stop and kill -9", "[int
   send_some();
   {
     RawClient client(cluster.broker_port());
+    pull_found(client, "Kept", 0, 0);  // the group is made by its first pull
     auto updated = client.call(update_offset("Kept", 17));
     REQUIRE(updated);
     REQUIRE(updated->code == rc::kSuccess);
