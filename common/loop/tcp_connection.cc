@@ -177,8 +177,9 @@ struct TcpConnection::State {
           if (count == 0) return;
           if (count < 0) {
             auto code = static_cast<int>(count);
-            return state->fail(code == UV_EOF ? Error(Errc::kClosed, "the peer " + state->peer + " closed the connection")
-                                              : uv_error(code, "read from " + state->peer));
+            return state->fail(code == UV_EOF
+                                   ? Error(Errc::kClosed, "the peer " + state->peer + " closed the connection")
+                                   : uv_error(code, "read from " + state->peer));
           }
           auto held = state->callbacks;
           held->on_read(static_cast<size_t>(count));
@@ -235,7 +236,8 @@ Task TcpConnection::connect(EventLoop& loop, const std::string& address, Millise
     uv_cancel(reinterpret_cast<uv_req_t*>(&attempt->resolve));
     if (attempt->connecting) attempt->connecting->close_handles();
     auto tell = std::move(attempt->done);
-    tell(Error(Errc::kTimeout, fmt::format("connect to {}: no connection within {} ms", attempt->address, timeout.count())));
+    tell(Error(Errc::kTimeout,
+               fmt::format("connect to {}: no connection within {} ms", attempt->address, timeout.count())));
   });
 
   Task give_up = [weak = std::weak_ptr<Attempt>(attempt)] {
@@ -256,13 +258,14 @@ Task TcpConnection::connect(EventLoop& loop, const std::string& address, Millise
   hints.ai_socktype = SOCK_STREAM;
   hints.ai_flags = AI_ADDRCONFIG;
   auto port = std::to_string(parts->second);
-  static constexpr auto kFinish = +[](const std::shared_ptr<Attempt>& a, Result<std::unique_ptr<TcpConnection>> result) {
-    if (a->finished) return;
-    a->finished = true;
-    a->loop->cancel(a->deadline);
-    auto tell = std::move(a->done);
-    tell(std::move(result));
-  };
+  static constexpr auto kFinish =
+      +[](const std::shared_ptr<Attempt>& a, Result<std::unique_ptr<TcpConnection>> result) {
+        if (a->finished) return;
+        a->finished = true;
+        a->loop->cancel(a->deadline);
+        auto tell = std::move(a->done);
+        tell(std::move(result));
+      };
   // A numeric address needs no resolver thread.
   sockaddr_storage numeric{};
   bool is_numeric = uv_ip4_addr(parts->first.c_str(), parts->second, reinterpret_cast<sockaddr_in*>(&numeric)) == 0 ||

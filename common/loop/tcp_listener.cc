@@ -32,7 +32,8 @@ struct TcpListener::State {
   Failed failed;
 
   void listen_on() {
-    uv_poll_start(&poll, UV_READABLE, [](uv_poll_t* handle, int, int) { static_cast<State*>(handle->data)->accept_some(); });
+    uv_poll_start(&poll, UV_READABLE,
+                  [](uv_poll_t* handle, int, int) { static_cast<State*>(handle->data)->accept_some(); });
   }
 
   void accept_some() {
@@ -72,7 +73,9 @@ Result<std::unique_ptr<TcpListener>> TcpListener::bind(const std::string& addres
   if (::bind(fd, reinterpret_cast<sockaddr*>(&storage), size) != 0 || ::listen(fd, kBacklog) != 0) {
     int error = errno;
     ::close(fd);
-    Errc code = error == EADDRINUSE ? Errc::kAlreadyExists : error == EACCES ? Errc::kPermission : Errc::kInvalidArgument;
+    Errc code = error == EADDRINUSE ? Errc::kAlreadyExists
+                : error == EACCES   ? Errc::kPermission
+                                    : Errc::kInvalidArgument;
     return Error(code, fmt::format("listen on {}:{}: {}", address, port, std::strerror(error)));
   }
   ::getsockname(fd, reinterpret_cast<sockaddr*>(&storage), &size);

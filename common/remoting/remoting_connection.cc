@@ -18,11 +18,7 @@ constexpr size_t kFrameBytesMin = 4;
 
 RemotingConnection::RemotingConnection(loop::EventLoop& loop, std::unique_ptr<loop::TcpConnection> tcp, Limits limits,
                                        std::shared_ptr<TransportCounters> counters)
-    : loop_(loop),
-      tcp_(std::move(tcp)),
-      limits_(limits),
-      counters_(std::move(counters)),
-      peer_(tcp_->peer_address()) {
+    : loop_(loop), tcp_(std::move(tcp)), limits_(limits), counters_(std::move(counters)), peer_(tcp_->peer_address()) {
   counters_->connections_open.fetch_add(1, std::memory_order_relaxed);
 }
 

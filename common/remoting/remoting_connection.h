@@ -27,7 +27,7 @@ class RemotingConnection {
   struct Limits {
     size_t frame_bytes_max = 16u << 20;
     size_t unsent_bytes_max = 256u << 20;
-    size_t inflight_bytes_max = 64u << 20;        ///< of this connection
+    size_t inflight_bytes_max = 64u << 20;         ///< of this connection
     size_t total_inflight_bytes_max = 512u << 20;  ///< of all that share the counters
   };
   struct Callbacks {

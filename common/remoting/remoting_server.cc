@@ -84,7 +84,8 @@ struct RemotingServer::Impl {
       if (candidate->connections_count.load() < least->connections_count.load()) least = candidate.get();
     least->connections_count.fetch_add(1);
     counters->connections_accepted.fetch_add(1, std::memory_order_relaxed);
-    bool posted = least->thread->loop().post([this, least, descriptor, local_port] { open(*least, descriptor, local_port); });
+    bool posted =
+        least->thread->loop().post([this, least, descriptor, local_port] { open(*least, descriptor, local_port); });
     if (!posted) ::close(descriptor);
   }
 
@@ -218,10 +219,10 @@ Status RemotingServer::start() {
     io->thread = std::make_unique<loop::LoopThread>(fmt::format("{}-{}", impl_->options.name, i).c_str());
     auto* raw = io.get();
     impl_->io.push_back(std::move(io));
-    auto period = std::min<loop::Milliseconds>(kIdleCheckInterval, loop::Milliseconds(impl_->options.idle_ms_max / 2 + 1));
-    raw->thread->loop().post([this, raw, period] {
-      raw->thread->loop().run_every(period, [this, raw] { impl_->close_idle(*raw); });
-    });
+    auto period =
+        std::min<loop::Milliseconds>(kIdleCheckInterval, loop::Milliseconds(impl_->options.idle_ms_max / 2 + 1));
+    raw->thread->loop().post(
+        [this, raw, period] { raw->thread->loop().run_every(period, [this, raw] { impl_->close_idle(*raw); }); });
   }
   impl_->accepting = true;
   impl_->acceptor = std::make_unique<loop::LoopThread>(fmt::format("{}-accept", impl_->options.name).c_str());

@@ -67,7 +67,8 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
 
   void send(Peer& peer, Waiting waiting) {
     if (peer.connection->unsent_bytes() > options.connection_unsent_bytes_max / 2)
-      return fail(waiting, Error(Errc::kBusy, peer.connection->peer_address() + " does not take our requests fast enough"));
+      return fail(waiting,
+                  Error(Errc::kBusy, peer.connection->peer_address() + " does not take our requests fast enough"));
     if (waiting.oneway) {
       peer.connection->send(waiting.request);
       if (waiting.oneway_done) waiting.oneway_done(Status());
@@ -87,10 +88,11 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
 
   void connect(const std::string& address, Peer& peer) {
     peer.connecting = true;
-    auto give_up = loop::TcpConnection::connect(loop, address, loop::Milliseconds(options.connect_timeout_ms),
-                                 [weak = weak_from_this(), address](Result<std::unique_ptr<loop::TcpConnection>> tcp) {
-                                   if (auto self = weak.lock()) self->connected(address, std::move(tcp));
-                                 });
+    auto give_up = loop::TcpConnection::connect(
+        loop, address, loop::Milliseconds(options.connect_timeout_ms),
+        [weak = weak_from_this(), address](Result<std::unique_ptr<loop::TcpConnection>> tcp) {
+          if (auto self = weak.lock()) self->connected(address, std::move(tcp));
+        });
     // A refused address may have ended the attempt, and with it this peer, already.
     if (auto found = peers.find(address); found != peers.end()) found->second.give_up_connecting = std::move(give_up);
   }
@@ -247,7 +249,8 @@ void RpcClient::call(std::string address, Command request, int64_t timeout_ms, R
   waiting->request = std::move(request);
   waiting->deadline = Impl::Clock::now() + std::chrono::milliseconds(timeout_ms);
   waiting->done = std::move(done);
-  if (!impl_->loop.post([impl = impl_, address = std::move(address), waiting] { impl->submit(address, std::move(*waiting)); }))
+  if (!impl_->loop.post(
+          [impl = impl_, address = std::move(address), waiting] { impl->submit(address, std::move(*waiting)); }))
     waiting->done(shut_down());
 }
 
@@ -255,7 +258,8 @@ Result<Command> RpcClient::call_and_wait(const std::string& address, Command req
   APOGEE_CHECK(!impl_->loop.on_loop_thread());
   auto reply = std::make_shared<std::promise<Result<Command>>>();
   auto answered = reply->get_future();
-  call(address, std::move(request), timeout_ms, [reply](Result<Command> result) { reply->set_value(std::move(result)); });
+  call(address, std::move(request), timeout_ms,
+       [reply](Result<Command> result) { reply->set_value(std::move(result)); });
   auto wait = std::chrono::milliseconds(timeout_ms + impl_->options.connect_timeout_ms) + kWaitGrace;
   if (answered.wait_for(wait) != std::future_status::ready)
     return Error(Errc::kTimeout, "no answer from " + address + " in time");
@@ -268,7 +272,8 @@ void RpcClient::send_oneway(std::string address, Command request, std::function<
   waiting->request = std::move(request);
   waiting->oneway = true;
   waiting->oneway_done = std::move(done);
-  if (!impl_->loop.post([impl = impl_, address = std::move(address), waiting] { impl->submit(address, std::move(*waiting)); }))
+  if (!impl_->loop.post(
+          [impl = impl_, address = std::move(address), waiting] { impl->submit(address, std::move(*waiting)); }))
     Impl::fail(*waiting, shut_down());
 }
 

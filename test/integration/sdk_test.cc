@@ -64,7 +64,8 @@ struct Seen {
   }
 };
 
-std::unique_ptr<PushConsumer> listen(PushConsumerConfig config, const std::string& topic, const std::string& tags, Seen& seen) {
+std::unique_ptr<PushConsumer> listen(PushConsumerConfig config, const std::string& topic, const std::string& tags,
+                                     Seen& seen) {
   std::string name = config.instance_name;
   auto consumer = std::make_unique<PushConsumer>(std::move(config));
   consumer->set_concurrent_listener([&seen, name](const std::vector<ReceivedMessage>& messages, ConcurrentContext&) {
@@ -89,7 +90,8 @@ TEST_CASE("SDK: sync, async, future, one-way and batch sends all arrive", "[inte
   CHECK(sent->msg_id.size() == 32);
   std::atomic<int> answered{0};
   for (int i = 0; i < 20; ++i)
-    producer.send_async(Message("Sends", "async " + std::to_string(i)), [&](Result<SendReceipt> r) { answered += r ? 1 : 0; });
+    producer.send_async(Message("Sends", "async " + std::to_string(i)),
+                        [&](Result<SendReceipt> r) { answered += r ? 1 : 0; });
   REQUIRE(producer.send_future(Message("Sends", "future")).get());
   REQUIRE(producer.send_oneway(Message("Sends", "oneway")));
   REQUIRE(producer.send_batch({Message("Sends", "batch 0"), Message("Sends", "batch 1")}));
@@ -112,8 +114,10 @@ TEST_CASE("SDK: tags are filtered, two members share a group, and one that leave
   Producer producer(producer_config(cluster));
   REQUIRE(producer.start());
   Seen seen;
-  auto first = listen(consumer_config<PushConsumerConfig>(cluster, "shared_group", "first"), "Shared", "Wanted || Also", seen);
-  auto second = listen(consumer_config<PushConsumerConfig>(cluster, "shared_group", "second"), "Shared", "Wanted || Also", seen);
+  auto first =
+      listen(consumer_config<PushConsumerConfig>(cluster, "shared_group", "first"), "Shared", "Wanted || Also", seen);
+  auto second =
+      listen(consumer_config<PushConsumerConfig>(cluster, "shared_group", "second"), "Shared", "Wanted || Also", seen);
   REQUIRE(eventually([&] { return first->assignment().size() >= 4 && second->assignment().size() >= 4; }));
   CHECK(eventually([&] {
     auto of = [](PushConsumer& c) {
@@ -174,12 +178,14 @@ TEST_CASE("SDK: an orderly group sees each sharding key in the order of sending"
     auto sent = producer.send(Message("Ordered", std::to_string(i)).set_keys(key), SendOptions::by_key(key));
     if (!sent) FAIL(sent.error().message);
   }
-  CHECK(eventually([&] {
-    std::lock_guard lock(mutex);
-    size_t total = 0;
-    for (auto& [key, values] : seen) total += values.size();
-    return total >= 200;
-  }, 40s));
+  CHECK(eventually(
+      [&] {
+        std::lock_guard lock(mutex);
+        size_t total = 0;
+        for (auto& [key, values] : seen) total += values.size();
+        return total >= 200;
+      },
+      40s));
   std::lock_guard lock(mutex);
   CHECK(seen.size() == 10);
   for (auto& [key, values] : seen) CHECK(std::is_sorted(values.begin(), values.end()));
@@ -220,10 +226,12 @@ TEST_CASE("SDK: a message that is sent back comes again", "[integration]") {
   Producer producer(producer_config(cluster));
   REQUIRE(producer.start());
   REQUIRE(producer.send(Message("Again", "once more")));
-  CHECK(eventually([&] {
-    std::lock_guard lock(mutex);
-    return times.size() >= 3;
-  }, 40s));
+  CHECK(eventually(
+      [&] {
+        std::lock_guard lock(mutex);
+        return times.size() >= 3;
+      },
+      40s));
   std::lock_guard lock(mutex);
   CHECK(times == std::vector<int>{0, 1, 2});
 }

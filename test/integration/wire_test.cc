@@ -24,7 +24,9 @@ Command send_v1(const std::string& topic, int queue, const std::string& body) {
   request.ext.set("sysFlag", 0);
   request.ext.set("bornTimestamp", int64_t{1'700'000'000'000});
   request.ext.set("flag", 0);
-  request.ext.set("properties", "TAGS\x01" "A\x02");
+  request.ext.set("properties",
+                  "TAGS\x01"
+                  "A\x02");
   request.body = SharedBytes::from(body);
   return request;
 }
@@ -44,7 +46,8 @@ Command send_v2(const std::string& topic, int queue, const std::string& body, bo
   return request;
 }
 
-Command pull(const std::string& topic, int queue, int64_t offset, int64_t suspend_ms = 0, const std::string& tags = "*") {
+Command pull(const std::string& topic, int queue, int64_t offset, int64_t suspend_ms = 0,
+             const std::string& tags = "*") {
   auto request = Command::request(RequestCode::kPullMessage);
   request.ext.set("consumerGroup", "wire_group");
   request.ext.set("topic", topic);
@@ -282,11 +285,12 @@ TEST_CASE("Wire: two NameServers side by side both know the broker", "[integrati
   cluster.stop_broker();
   TemporaryDirectory store;
   auto broker_port = free_port();
-  Process broker("broker/mqbroker",
-                 {"-n", cluster.namesrv() + ";127.0.0.1:" + std::to_string(port), "--listenPort", std::to_string(broker_port),
-                  "--bindAddress", "127.0.0.1", "--brokerIP1", "127.0.0.1", "--storePathRootDir",
-                  (store.path() / "store").string(), "--logDir", store.path().string(), "--mappedFileSizeCommitLog", "1048576"},
-                 (store.path() / "out").string());
+  Process broker(
+      "broker/mqbroker",
+      {"-n", cluster.namesrv() + ";127.0.0.1:" + std::to_string(port), "--listenPort", std::to_string(broker_port),
+       "--bindAddress", "127.0.0.1", "--brokerIP1", "127.0.0.1", "--storePathRootDir",
+       (store.path() / "store").string(), "--logDir", store.path().string(), "--mappedFileSizeCommitLog", "1048576"},
+      (store.path() / "out").string());
   REQUIRE(broker.wait_for_output("boot success"));
   for (uint16_t names : {cluster.namesrv_port(), port}) {
     auto request = Command::request(RequestCode::kGetRouteinfoByTopic);

@@ -9,8 +9,9 @@ Cluster::Cluster(std::vector<std::string> broker_options)
   auto home = directory_.path().string();
   namesrv_ = std::make_unique<Process>(
       "nameserver/mqnamesrv",
-      std::vector<std::string>{"--listenPort", std::to_string(namesrv_port_), "--bindAddress", "127.0.0.1", "--kvConfigPath",
-                               home + "/kvConfig.json", "--configStorePath", home + "/namesrv.properties", "--logDir", home + "/logs"},
+      std::vector<std::string>{"--listenPort", std::to_string(namesrv_port_), "--bindAddress", "127.0.0.1",
+                               "--kvConfigPath", home + "/kvConfig.json", "--configStorePath",
+                               home + "/namesrv.properties", "--logDir", home + "/logs"},
       home + "/namesrv.out");
   if (!namesrv_->wait_for_output("boot success")) throw std::runtime_error("mqnamesrv: " + namesrv_->output());
   start_broker();
@@ -18,12 +19,25 @@ Cluster::Cluster(std::vector<std::string> broker_options)
 
 void Cluster::start_broker() {
   auto home = directory_.path().string();
-  std::vector<std::string> options{"-n",          namesrv(),   "--listenPort", std::to_string(broker_port_), "--bindAddress",
-                                   "127.0.0.1",   "--brokerIP1", "127.0.0.1",  "--brokerName",               "broker-a",
-                                   "--storePathRootDir", home + "/store", "--logDir", home + "/logs",
-                                   "--mappedFileSizeCommitLog", "16777216"};
+  std::vector<std::string> options{"-n",
+                                   namesrv(),
+                                   "--listenPort",
+                                   std::to_string(broker_port_),
+                                   "--bindAddress",
+                                   "127.0.0.1",
+                                   "--brokerIP1",
+                                   "127.0.0.1",
+                                   "--brokerName",
+                                   "broker-a",
+                                   "--storePathRootDir",
+                                   home + "/store",
+                                   "--logDir",
+                                   home + "/logs",
+                                   "--mappedFileSizeCommitLog",
+                                   "16777216"};
   options.insert(options.end(), broker_options_.begin(), broker_options_.end());
-  broker_ = std::make_unique<Process>("broker/mqbroker", options, home + "/broker." + std::to_string(++starts_) + ".out");
+  broker_ =
+      std::make_unique<Process>("broker/mqbroker", options, home + "/broker." + std::to_string(++starts_) + ".out");
   if (!broker_->wait_for_output("boot success")) throw std::runtime_error("mqbroker: " + broker_->output());
 }
 

@@ -21,7 +21,8 @@ class Process {
 
   [[nodiscard]] std::string output() const;
   /// False when the text did not come within the limit or the process ended without it.
-  [[nodiscard]] bool wait_for_output(const std::string& text, std::chrono::milliseconds limit = std::chrono::seconds(30));
+  [[nodiscard]] bool wait_for_output(const std::string& text,
+                                     std::chrono::milliseconds limit = std::chrono::seconds(30));
   void signal(int number);
   /// The exit code, or 128 + the signal that ended it; -1 when it still ran at the limit.
   int wait(std::chrono::milliseconds limit = std::chrono::seconds(30));

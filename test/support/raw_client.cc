@@ -42,7 +42,8 @@ void RawClient::send(const remoting::Command& command) { send_bytes(remoting::en
 
 Status RawClient::read_exactly(char* to, size_t bytes, std::chrono::steady_clock::time_point deadline) {
   while (bytes > 0) {
-    auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    auto left =
+        std::chrono::duration_cast<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     pollfd wait{fd_, POLLIN, 0};
     if (left <= 0 || ::poll(&wait, 1, static_cast<int>(left)) <= 0) return Error(Errc::kTimeout, "no answer in time");
     ssize_t n = ::recv(fd_, to, bytes, 0);

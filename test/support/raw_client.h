@@ -5,8 +5,8 @@
 #include <string>
 #include <string_view>
 
-#include "common/remoting/command.h"
 #include "apogee/result.h"
+#include "common/remoting/command.h"
 
 namespace apogee::test {
 
@@ -23,7 +23,8 @@ class RawClient {
   /// Error: kTimeout, kClosed.
   [[nodiscard]] Result<remoting::Command> receive(std::chrono::milliseconds limit = std::chrono::seconds(20));
   /// Sends with an opaque of its own and takes the next answer to it.
-  [[nodiscard]] Result<remoting::Command> call(remoting::Command request, std::chrono::milliseconds limit = std::chrono::seconds(20));
+  [[nodiscard]] Result<remoting::Command> call(remoting::Command request,
+                                               std::chrono::milliseconds limit = std::chrono::seconds(20));
   /// Whether the peer closes the connection, without sending anything more.
   [[nodiscard]] bool closed_by_peer(std::chrono::milliseconds limit = std::chrono::seconds(20));
 

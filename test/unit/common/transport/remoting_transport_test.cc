@@ -198,10 +198,12 @@ TEST_CASE("Transport: a broken connection fails what is pending and the next cal
 
 TEST_CASE("Transport: hostile frames close their own connection only", "[transport]") {
   Pair pair;
-  std::vector<std::string> hostile = {
-      std::string("\x7f\xff\xff\xff", 4), std::string("\xff\xff\xff\xff", 4), std::string("\x00\x00\x00\x00", 4),
-      std::string("\x00\x00\x00\x08\x00\xff\xff\xff{}{}", 12), std::string("\x00\x00\x00\x06\x00\x00\x00\x02{x", 10),
-      std::string("GET / HTTP/1.1\r\n\r\n")};
+  std::vector<std::string> hostile = {std::string("\x7f\xff\xff\xff", 4),
+                                      std::string("\xff\xff\xff\xff", 4),
+                                      std::string("\x00\x00\x00\x00", 4),
+                                      std::string("\x00\x00\x00\x08\x00\xff\xff\xff{}{}", 12),
+                                      std::string("\x00\x00\x00\x06\x00\x00\x00\x02{x", 10),
+                                      std::string("GET / HTTP/1.1\r\n\r\n")};
   for (const auto& bytes : hostile) {
     int fd = raw_connect(pair.server.port());
     REQUIRE(::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
@@ -313,7 +315,8 @@ TEST_CASE("Transport: stop lets answers go out that other threads still give", "
     arrived.set_value({std::move(request), std::move(respond)});
   });
   std::promise<Result<Command>> answer;
-  pair.client.call(pair.address, request_with("last"), 5000, [&](Result<Command> reply) { answer.set_value(std::move(reply)); });
+  pair.client.call(pair.address, request_with("last"), 5000,
+                   [&](Result<Command> reply) { answer.set_value(std::move(reply)); });
   auto [request, respond] = arrived.get_future().get();
   std::thread stopper([&] { pair.server.stop(5000); });
   respond(Command::response_to(request, 0, "made it"));
