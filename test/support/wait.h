@@ -6,16 +6,21 @@
 
 namespace apogee::test {
 
+/// Lets the time pass; for the pace of a load, never to wait for something.
+inline void pause(std::chrono::milliseconds time) {
+  std::mutex mutex;
+  std::condition_variable nobody;
+  std::unique_lock lock(mutex);
+  nobody.wait_for(lock, time);
+}
+
 /// Asks again and again until the condition holds; false after the limit.
 template <typename Condition>
 bool eventually(Condition condition, std::chrono::milliseconds limit = std::chrono::seconds(20)) {
   auto deadline = std::chrono::steady_clock::now() + limit;
-  std::mutex mutex;
-  std::condition_variable nobody;
   while (!condition()) {
     if (std::chrono::steady_clock::now() >= deadline) return false;
-    std::unique_lock lock(mutex);
-    nobody.wait_for(lock, std::chrono::milliseconds(10));
+    pause(std::chrono::milliseconds(5));
   }
   return true;
 }

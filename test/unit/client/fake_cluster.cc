@@ -9,6 +9,7 @@
 #include "common/remoting/bodies/client_bodies.h"
 #include "common/remoting/bodies/route_bodies.h"
 #include "test/support/catch.h"
+#include "test/support/wait.h"
 
 namespace apogee::test {
 
@@ -34,12 +35,7 @@ std::string text(const Command& request, const char* name) { return std::string(
 }  // namespace
 
 bool eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
+  return test::eventually(condition, std::chrono::seconds(10));
 }
 
 bool time_passes(FakeCluster& cluster) {

@@ -11,6 +11,7 @@
 #include "common/remoting/bodies/client_bodies.h"
 #include "test/support/catch.h"
 #include "test/unit/client/fake_cluster.h"
+#include "test/support/wait.h"
 
 namespace {
 
@@ -405,7 +406,7 @@ TEST_CASE("orderly: queues move between members without being consumed twice at 
     while (!stop) {
       const int number = sent++;
       cluster.broker().append("T", number % 4, std::to_string(number));
-      std::this_thread::sleep_for(Milliseconds(1));
+      test::pause(Milliseconds(1));  // the pace of the sender, nothing is waited for
     }
   });
   PushConsumer stays(config_for(cluster));
