@@ -406,7 +406,7 @@ TEST_CASE("orderly: queues move between members without being consumed twice at 
     while (!stop) {
       const int number = sent++;
       cluster.broker().append("T", number % 4, std::to_string(number));
-      test::pause(Milliseconds(1));  // the pace of the sender, nothing is waited for
+      apogee::test::pause(Milliseconds(1));  // the pace of the sender, nothing is waited for
     }
   });
   PushConsumer stays(config_for(cluster));
