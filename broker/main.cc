@@ -11,6 +11,7 @@
 #include "broker/broker.h"
 #include "broker/broker_config.h"
 #include "common/base/log_file.h"
+#include "common/base/version.h"
 #include "common/config/command_line.h"
 #include "nameserver/config.h"
 #include "nameserver/nameserver.h"
@@ -18,7 +19,6 @@
 namespace apogee::broker {
 namespace {
 
-constexpr const char* kVersion = "0.1.0";
 constexpr const char* kStandalone = "--standalone";
 
 config::Program program() {

@@ -9,14 +9,13 @@
 #include <memory>
 
 #include "common/base/log_file.h"
+#include "common/base/version.h"
 #include "common/config/command_line.h"
 #include "nameserver/config.h"
 #include "nameserver/nameserver.h"
 
 namespace apogee::nameserver {
 namespace {
-
-constexpr const char* kVersion = "0.1.0";
 
 config::Program program() {
   config::Program program;

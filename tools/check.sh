@@ -47,6 +47,9 @@ found=$(git grep -lE '#include [<"](rocksdb/|spdlog/|nlohmann/json\.hpp|CLI/)' -
 found=$(git grep -nE '#include "' -- 'client/include/*' 'common/include/*' | grep -vE '#include "apogee/' || true)
 [ -z "$found" ] || { echo "$found" >&2; complain "installed headers include only installed ones"; }
 
+version=$(sed -n 's/^project(apogee VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
+grep -q "\"$version\"" common/base/version.h || complain "common/base/version.h and CMakeLists.txt disagree about the version"
+
 # Size and leftovers.
 for file in "${sources[@]}"; do
   lines=$(wc -l <"$file")

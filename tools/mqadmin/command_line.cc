@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "common/base/text.h"
+#include "common/base/version.h"
 #include "tools/mqadmin/command.h"
 
 namespace mqadmin {
@@ -213,6 +214,10 @@ int run_command_line(int argc, char** argv) {
   if (arguments.empty() || arguments[0] == "-h" || arguments[0] == "--help" ||
       (arguments[0] == "help" && arguments.size() == 1)) {
     print_overview();
+    return 0;
+  }
+  if (arguments[0] == "--version") {
+    fmt::print("mqadmin {}\n", apogee::kVersion);
     return 0;
   }
   bool help = arguments[0] == "help";
