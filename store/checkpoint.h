@@ -17,6 +17,7 @@ struct Checkpoint {
 
   /// Messages stored up to here are in the log and in their queues on disk; 3 s earlier than noted, as there.
   [[nodiscard]] int64_t safe_time_ms() const;
+  bool operator==(const Checkpoint&) const = default;
 };
 
 /// An absent or short file is a checkpoint of zeros.

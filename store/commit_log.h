@@ -1,11 +1,13 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <string>
 #include <string_view>
@@ -44,12 +46,15 @@ class CommitLog {
   };
   /// Encoded records of one unit (a message, or a batch that must not be torn apart).
   struct Unit {
-    std::string bytes;                ///< whole records, without their places
+    std::string bytes;  ///< whole records, without their places
     std::vector<uint32_t> record_bytes;
-    std::string queue_key;            ///< key of next_offsets
+    std::string queue_key;  ///< key of next_offsets
     bool wait_for_sync = true;
+    bool takes_queue_offset = true;  ///< false: stored with queue offset 0, in no queue (prepared, rolled back)
   };
   enum class Synced : uint8_t { kYes, kTimeout };
+  /// Why writes are refused; each comes and goes by itself. A failed sync, which stays, is known here alone.
+  enum class Refusal : uint8_t { kDiskUse, kNoRoom, kQueues };
   /// Called when the unit's answer may go: at once, or by the flusher.
   using Placed = std::function<void(Synced synced)>;
 
@@ -58,9 +63,14 @@ class CommitLog {
 
   /// Maps the files that are there. Errors: kCorrupt (a file of another size, a gap), kIo.
   [[nodiscard]] Status load();
-  /// After recovery: where the next record goes; zeroes what lies behind within the file and removes later
-  /// files. Returns whether anything was cut.
-  [[nodiscard]] Result<bool> set_end(LogOffset end);
+  struct RecoveredEnd {
+    LogOffset end = 0;
+    LogOffset maybe_unsynced_from = 0;  ///< what the process before us may have left in the page cache only
+    int64_t last_store_time_ms = 0;     ///< store times go on from here
+  };
+  /// After recovery: where the next record goes. Zeroes what lies behind within the file, removes later files and
+  /// syncs. Returns what was cut, in words; "" when nothing was.
+  [[nodiscard]] Result<std::string> set_end(const RecoveredEnd& recovered);
   void set_next_offset(std::string queue_key, QueueOffset next);
   /// Told after each append and each sync, on the thread that made it; must be cheap.
   void set_growth_listener(std::function<void()> listener) { grown_ = std::move(listener); }
@@ -88,9 +98,9 @@ class CommitLog {
   [[nodiscard]] std::optional<SharedBytes> read_up_to(LogOffset offset, LogOffset end) const;
   [[nodiscard]] std::vector<std::shared_ptr<LogFile>> files() const;
 
-  /// A failed sync or a full disk; writes are refused while set.
   [[nodiscard]] bool writable(std::string* why) const;
-  void refuse_writes(std::string why);  ///< empty: writes are taken again, unless a sync failed
+  void refuse_writes(Refusal refusal, std::string why);
+  void take_writes(Refusal refusal) { refuse_writes(refusal, {}); }  ///< again, unless refused for another reason
   [[nodiscard]] int64_t longest_copy_ms() const { return lock_held_since_ms(); }
 
  private:
@@ -101,6 +111,9 @@ class CommitLog {
   };
   [[nodiscard]] Result<std::shared_ptr<LogFile>> make_file(LogOffset begin);
   [[nodiscard]] Status roll_locked(LogOffset begin);
+  /// Makes the file that begins there, unless it is there already; waits for another thread that is at it.
+  [[nodiscard]] std::optional<Error> make_spare(LogOffset begin);
+  void populate_ahead(const LogFile& file, LogOffset end);
   [[nodiscard]] std::shared_ptr<LogFile> file_at(LogOffset offset) const;
   void run_flusher();
   void run_allocator();
@@ -118,30 +131,35 @@ class CommitLog {
   std::vector<std::shared_ptr<LogFile>> list_;  // guarded by list_mutex_; ascending, without gaps
 
   std::mutex tail_mutex_;
-  std::shared_ptr<LogFile> tail_file_;                          // guarded by tail_mutex_
-  std::unordered_map<std::string, QueueOffset> next_offsets_;   // guarded by tail_mutex_
-  int64_t last_store_time_ms_ = 0;                              // guarded by tail_mutex_
-  bool closed_ = false;                                         // guarded by tail_mutex_
+  std::shared_ptr<LogFile> tail_file_;                         // guarded by tail_mutex_
+  std::unordered_map<std::string, QueueOffset> next_offsets_;  // guarded by tail_mutex_
+  int64_t last_store_time_ms_ = 0;                             // guarded by tail_mutex_
+  bool closed_ = false;                                        // guarded by tail_mutex_
   std::atomic<int64_t> tail_locked_at_ms_{0};
   std::atomic<LogOffset> end_{0}, flushed_{0};
   std::atomic<int64_t> end_time_ms_{0}, flushed_time_ms_{0};
 
   std::mutex flush_mutex_;
   std::condition_variable flush_wanted_;
-  std::vector<Parked> parked_;    // guarded by flush_mutex_
-  bool flush_now_ = false;        // guarded by flush_mutex_
-  bool stop_flusher_ = false;     // guarded by flush_mutex_
+  std::vector<Parked> parked_;  // guarded by flush_mutex_
+  bool flush_now_ = false;      // guarded by flush_mutex_
+  bool stop_flusher_ = false;   // guarded by flush_mutex_
+  bool flusher_ended_ = false;  // guarded by flush_mutex_: nothing may be parked any more
 
   std::mutex allocate_mutex_;
-  std::condition_variable allocate_wanted_;
-  std::shared_ptr<LogFile> spare_;      // guarded by allocate_mutex_: the next file, ready
-  LogOffset spare_wanted_ = -1;         // guarded by allocate_mutex_
-  bool stop_allocator_ = false;         // guarded by allocate_mutex_
-  bool tail_moved_ = false;             // guarded by allocate_mutex_
+  std::condition_variable allocate_wanted_, spare_made_;
+  std::shared_ptr<LogFile> spare_;  // guarded by allocate_mutex_: the next file, ready
+  LogOffset making_ = -1;           // guarded by allocate_mutex_: being made, outside of the lock
+  LogOffset missing_ = -1;          // guarded by allocate_mutex_: could not be made; tried again until it can
+  bool stop_allocator_ = false;     // guarded by allocate_mutex_
+  bool tail_moved_ = false;         // guarded by allocate_mutex_
   std::atomic<LogOffset> populated_to_{0};
+  LogOffset spare_populated_ = -1;  // the allocator's
+  std::string last_warning_;        // the allocator's
 
   mutable std::mutex state_mutex_;
-  std::string sync_failure_, refused_;  // guarded by state_mutex_
+  std::string sync_failure_;             // guarded by state_mutex_
+  std::array<std::string, 3> refusals_;  // guarded by state_mutex_; by Refusal
   std::atomic<bool> writable_{true};
 
   std::thread flusher_, allocator_;

@@ -23,6 +23,9 @@ QueueEntry decode_entry(const char* raw) {
 }
 bool is_written(const QueueEntry& entry) { return entry.physical_offset >= 0 && entry.record_bytes > 0; }
 bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntryBytes; }
+std::vector<QueueEntry> blanks(int64_t count) {
+  return std::vector<QueueEntry>(static_cast<size_t>(count), {0, kBlankEntryBytes, 0});
+}
 
 }  // namespace
 
@@ -43,12 +46,49 @@ Result<std::shared_ptr<io::File>> OpenFiles::get(const std::string& path, io::Op
   return file;
 }
 
-void OpenFiles::forget(const std::string& path) {
+void OpenFiles::forget_below(const std::string& directory) {
+  std::string prefix = directory + "/";
   std::lock_guard lock(mutex_);
-  auto found = by_path_.find(path);
-  if (found == by_path_.end()) return;
-  order_.erase(found->second);
-  by_path_.erase(found);
+  for (auto it = order_.begin(); it != order_.end();) {
+    if (it->first.compare(0, prefix.size(), prefix) == 0) {
+      by_path_.erase(it->first);
+      it = order_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void OpenFiles::mark_dirty(const std::string& path, bool made) {
+  std::lock_guard lock(mutex_);
+  bool& dirty_and_made = dirty_[path];
+  dirty_and_made = dirty_and_made || made;
+}
+
+Status OpenFiles::sync_dirty() {
+  std::unordered_map<std::string, bool> dirty;
+  {
+    std::lock_guard lock(mutex_);
+    dirty.swap(dirty_);
+  }
+  std::set<std::string> directories;
+  for (const auto& [path, made] : dirty) {
+    auto file = get(path, io::OpenMode::kExisting);
+    if (!file && file.error().code == Errc::kNotFound) continue;
+    if (!file) return file.error();
+    APOGEE_TRY((*file)->sync());
+    if (!made) continue;
+    std::string directory = path;
+    for (int level = 0; level < 3; ++level) {  // queue, topic, all queues
+      directory.resize(directory.rfind('/'));
+      directories.insert(directory);
+    }
+  }
+  for (const auto& directory : directories) {
+    auto synced = files_.sync_directory(directory);
+    if (!synced && synced.error().code != Errc::kNotFound) return synced;
+  }
+  return {};
 }
 
 ConsumeQueue::ConsumeQueue(std::string directory, int64_t file_bytes, OpenFiles& open_files, io::FileSystem& files)
@@ -75,10 +115,11 @@ Status ConsumeQueue::load() {
       // Made just before a crash: the length comes with the next write.
       APOGEE_TRY(file->resize(entries_per_file_ * kQueueEntryBytes));
     } else if (bytes != entries_per_file_ * kQueueEntryBytes || *begin % bytes != 0) {
-      return Error(Errc::kCorrupt,
-                   fmt::format("{} has {} bytes, but mappedFileSizeConsumeQueue is {}: set it to the size that the store "
-                               "was written with, or remove the directory consumequeue to have it built again",
-                               path, bytes, entries_per_file_ * kQueueEntryBytes));
+      return Error(
+          Errc::kCorrupt,
+          fmt::format("{} has {} bytes, but mappedFileSizeConsumeQueue is {}: set it to the size that the store "
+                      "was written with, or remove the directory consumequeue to have it built again",
+                      path, bytes, entries_per_file_ * kQueueEntryBytes));
     }
     begins.push_back(*begin / kQueueEntryBytes);
   }
@@ -108,17 +149,37 @@ Status ConsumeQueue::load() {
   return {};
 }
 
-Status ConsumeQueue::cut_beyond(LogOffset log_end) {
+Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
+  constexpr int64_t kLookedAtOnce = 512;
   QueueOffset next = max();
-  while (next > first_file_) {
-    auto entry = read_files(next - 1, 1);
-    if (!entry.empty() && is_written(entry.front()) &&
-        (is_blank(entry.front()) || entry.front().physical_offset + entry.front().record_bytes <= log_end))
-      break;
-    APOGEE_TRY_ASSIGN(auto file, file_for(next - 1));
-    APOGEE_TRY(file->zero((next - 1) % entries_per_file_ * kQueueEntryBytes, kQueueEntryBytes));
-    --next;
+  for (bool done = false; next > first_file_ && !done;) {
+    QueueOffset from = std::max(first_file_, next - kLookedAtOnce);
+    auto entries = read_files(from, next - from);
+    if (entries.empty()) return Error(Errc::kIo, directory_ + ": cannot be read");
+    next = from + static_cast<QueueOffset>(entries.size());
+    for (; !entries.empty() && !done; entries.pop_back()) {
+      const auto& last = entries.back();
+      done = is_written(last) && (is_blank(last) || last.physical_offset + last.record_bytes <= limit);
+      if (!done) --next;
+    }
   }
+  if (!after_crash && next == max()) return {};
+  // A crash may have left later entries without those in between.
+  APOGEE_TRY_ASSIGN(auto names, files_.list(directory_));
+  for (const auto& name : names) {
+    auto begin = offset_of_file_name(name);
+    if (!begin || *begin / kQueueEntryBytes + entries_per_file_ <= next) continue;
+    std::string path = directory_ + "/" + name;
+    if (*begin / kQueueEntryBytes >= next) {
+      APOGEE_TRY(files_.remove(path));
+      continue;
+    }
+    APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kExisting));
+    int64_t position = next * kQueueEntryBytes - *begin;
+    APOGEE_TRY(file->zero(position, entries_per_file_ * kQueueEntryBytes - position));
+    open_files_.mark_dirty(path, false);
+  }
+  open_files_.forget_below(directory_);
   std::lock_guard lock(tail_mutex_);
   tail_.clear();
   next_ = next;
@@ -143,35 +204,27 @@ Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
   return {};
 }
 
-Result<std::shared_ptr<io::File>> ConsumeQueue::file_for(QueueOffset offset) {
-  if (!directory_made_) {
-    APOGEE_TRY(files_.make_directories(directory_));
-    directory_made_ = true;
-  }
-  std::string path = path_of(offset);
-  APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kCreate));
-  APOGEE_TRY_ASSIGN(int64_t bytes, file->size());
-  if (bytes == 0) APOGEE_TRY(file->resize(entries_per_file_ * kQueueEntryBytes));
-  dirty_[path] = true;
-  return file;
-}
-
 Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& entries) {
+  if (first < 0) return Error(Errc::kCorrupt, fmt::format("{}: a record with queue offset {}", directory_, first));
   QueueOffset next = max();
   if (first > next && next == 0) {
     // The queue begins after the log was cut at its front. Entries in front of it, within its file, are blank.
     first_file_ = first / entries_per_file_ * entries_per_file_;
-    std::vector<QueueEntry> blanks(static_cast<size_t>(first - first_file_), QueueEntry{0, kBlankEntryBytes, 0});
-    APOGEE_TRY(write(first_file_, blanks));
+    APOGEE_TRY(write(first_file_, blanks(first - first_file_)));
     min_ = first;
     next_ = next = first;
-  }
-  if (first > next)
+  } else if (first - next > entries_per_file_) {
     return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but {} is the next one", directory_, first, next));
+  } else if (first > next) {
+    APOGEE_TRY(write(next, blanks(first - next)));
+    std::lock_guard lock(tail_mutex_);
+    tail_.clear();
+    next_ = next = first;
+  }
   auto skipped = static_cast<size_t>(next - first);
   if (skipped >= entries.size()) return {};
   std::vector<QueueEntry> fresh(entries.begin() + static_cast<std::ptrdiff_t>(skipped), entries.end());
-  APOGEE_TRY(write(next, fresh));
+  if (auto written = write(next, fresh); !written) return removed_ ? Status() : written;
   std::lock_guard lock(tail_mutex_);
   tail_.insert(tail_.end(), fresh.begin(), fresh.end());
   while (tail_.size() > kTailEntries) tail_.pop_front();
@@ -180,6 +233,11 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
 }
 
 Status ConsumeQueue::write(QueueOffset first, const std::vector<QueueEntry>& entries) {
+  if (removed_) return Error(Errc::kNotFound, directory_ + ": removed");
+  if (!directory_made_) {
+    APOGEE_TRY(files_.make_directories(directory_));
+    directory_made_ = true;
+  }
   std::string raw;
   for (size_t i = 0; i < entries.size();) {
     QueueOffset at = first + static_cast<QueueOffset>(i);
@@ -191,8 +249,13 @@ Status ConsumeQueue::write(QueueOffset first, const std::vector<QueueEntry>& ent
       append_be<int32_t>(raw, entries[i].record_bytes);
       append_be<int64_t>(raw, entries[i].tags_code);
     }
-    APOGEE_TRY_ASSIGN(auto file, file_for(at));
+    std::string path = path_of(at);
+    APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kCreate));
+    APOGEE_TRY_ASSIGN(int64_t bytes, file->size());
+    if (bytes == 0) APOGEE_TRY(file->resize(entries_per_file_ * kQueueEntryBytes));
     APOGEE_TRY(file->write_at(at % entries_per_file_ * kQueueEntryBytes, raw));
+    // After the write: marked before, a sync in between would take the mark and miss the bytes.
+    open_files_.mark_dirty(path, bytes == 0);
   }
   return {};
 }
@@ -222,7 +285,8 @@ std::vector<QueueEntry> ConsumeQueue::read_files(QueueOffset from, int64_t count
     raw.resize(static_cast<size_t>(part * kQueueEntryBytes));
     auto bytes = (*file)->read_at(from % entries_per_file_ * kQueueEntryBytes, raw.data(), raw.size());
     if (!bytes) break;
-    for (size_t at = 0; at + kQueueEntryBytes <= *bytes; at += kQueueEntryBytes) entries.push_back(decode_entry(raw.data() + at));
+    for (size_t at = 0; at + kQueueEntryBytes <= *bytes; at += kQueueEntryBytes)
+      entries.push_back(decode_entry(raw.data() + at));
     if (*bytes < raw.size()) break;
     from += part;
     count -= part;
@@ -230,18 +294,10 @@ std::vector<QueueEntry> ConsumeQueue::read_files(QueueOffset from, int64_t count
   return entries;
 }
 
-Status ConsumeQueue::sync() {
-  auto dirty = std::move(dirty_);
-  dirty_.clear();
-  for (auto& [path, unused] : dirty) {
-    APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kExisting));
-    APOGEE_TRY(file->sync());
-  }
-  return {};
-}
-
-ConsumeQueues::ConsumeQueues(std::string directory, int64_t file_bytes, io::FileSystem& files, const Logger& logger)
+ConsumeQueues::ConsumeQueues(std::string directory, std::string trash, int64_t file_bytes, io::FileSystem& files,
+                             const Logger& logger)
     : directory_(std::move(directory)),
+      trash_(std::move(trash)),
       file_bytes_(file_bytes),
       files_(files),
       logger_(logger),
@@ -251,8 +307,9 @@ std::string ConsumeQueues::queue_key(std::string_view topic, int32_t queue_id) {
   return fmt::format("{}-{}", topic, queue_id);
 }
 
-Status ConsumeQueues::load(LogOffset log_begin, LogOffset log_end) {
+Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool after_crash) {
   APOGEE_TRY(files_.make_directories(directory_));
+  if (files_.exists(trash_)) APOGEE_TRY(files_.remove_all(trash_));  // a crash came in between
   APOGEE_TRY_ASSIGN(auto topics, files_.list(directory_));
   for (const auto& topic : topics) {
     std::string topic_directory = directory_ + "/" + topic;
@@ -264,10 +321,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset log_end) {
       if (error != std::errc() || end != name.data() + name.size() || queue_id < 0) continue;
       auto queue = std::make_shared<ConsumeQueue>(topic_directory + "/" + name, file_bytes_, open_files_, files_);
       APOGEE_TRY(queue->load());
-      QueueOffset before = queue->max();
-      APOGEE_TRY(queue->cut_beyond(log_end));
-      if (queue->max() < before)
-        logger_.warn("{}: {} entries pointed behind the end of the log and were cut", queue->directory(), before - queue->max());
+      APOGEE_TRY(queue->cut_beyond(trusted_end, after_crash));
       APOGEE_TRY(queue->set_log_begin(log_begin));
       if (queue->max() > 0) {
         auto last = queue->read(queue->max() - 1, 1);
@@ -293,32 +347,31 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
   std::unique_lock lock(mutex_);
   auto& queue = topics_[std::string(topic)][queue_id];
   if (!queue)
-    queue = std::make_shared<ConsumeQueue>(fmt::format("{}/{}/{}", directory_, topic, queue_id), file_bytes_, open_files_, files_);
+    queue = std::make_shared<ConsumeQueue>(fmt::format("{}/{}/{}", directory_, topic, queue_id), file_bytes_,
+                                           open_files_, files_);
   return queue;
 }
 
 void ConsumeQueues::remove_topic(std::string_view topic) {
-  std::unique_lock lock(mutex_);
-  auto found = topics_.find(topic);
-  if (found == topics_.end()) return;
   std::string topic_directory = fmt::format("{}/{}", directory_, topic);
-  for (auto& [id, queue] : found->second) {
-    if (auto names = files_.list(queue->directory()); names)
-      for (const auto& name : *names) open_files_.forget(queue->directory() + "/" + name);
-  }
-  topics_.erase(found);
-  if (auto removed = files_.remove_all(topic_directory); !removed) logger_.warn("{}", removed.error().message);
-}
-
-Status ConsumeQueues::sync() {
-  std::vector<std::shared_ptr<ConsumeQueue>> queues;
+  std::string gone = fmt::format("{}/{}", trash_, removals_.fetch_add(1));
   {
-    std::shared_lock lock(mutex_);
-    for (auto& [topic, ids] : topics_)
-      for (auto& [id, queue] : ids) queues.push_back(queue);
+    std::unique_lock lock(mutex_);
+    auto found = topics_.find(topic);
+    if (found == topics_.end()) return;
+    for (auto& [id, queue] : found->second) queue->set_removed();
+    topics_.erase(found);
+    open_files_.forget_below(topic_directory);
+    // Renamed under the lock, because the topic may come again at once; the files go outside of it.
+    auto moved = files_.make_directories(trash_);
+    if (moved) moved = files_.rename(topic_directory, gone);
+    if (!moved && moved.error().code == Errc::kNotFound) return;
+    if (!moved) {
+      logger_.warn("{}", moved.error().message);
+      gone = topic_directory;
+    }
   }
-  for (auto& queue : queues) APOGEE_TRY(queue->sync());
-  return {};
+  if (auto removed = files_.remove_all(gone); !removed) logger_.warn("{}", removed.error().message);
 }
 
 std::vector<std::pair<std::string, QueueOffset>> ConsumeQueues::next_offsets() const {

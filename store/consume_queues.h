@@ -30,14 +30,20 @@ class OpenFiles {
  public:
   OpenFiles(io::FileSystem& files, size_t limit) : files_(files), limit_(limit) {}
   [[nodiscard]] Result<std::shared_ptr<io::File>> get(const std::string& path, io::OpenMode mode);
-  void forget(const std::string& path);
+  void forget_below(const std::string& directory);
+
+  /// After each write; `made`: the file is new, so its directories want a sync too.
+  void mark_dirty(const std::string& path, bool made);
+  /// Syncs what was marked. What is gone in the meantime is no error.
+  [[nodiscard]] Status sync_dirty();
 
  private:
   io::FileSystem& files_;
   const size_t limit_;
   std::mutex mutex_;
-  std::list<std::pair<std::string, std::shared_ptr<io::File>>> order_;  // guarded by mutex_; latest first
+  std::list<std::pair<std::string, std::shared_ptr<io::File>>> order_;   // guarded by mutex_; latest first
   std::unordered_map<std::string, decltype(order_)::iterator> by_path_;  // guarded by mutex_
+  std::unordered_map<std::string, bool> dirty_;                          // guarded by mutex_; true: new
 };
 
 /// One queue of one topic: entries by queue offset, in files of a fixed number of entries. Written by the
@@ -48,17 +54,21 @@ class ConsumeQueue {
 
   /// Reads how far the files go.
   [[nodiscard]] Status load();
-  /// Forgets and zeroes entries of records at or beyond the end of the log.
-  [[nodiscard]] Status cut_beyond(LogOffset log_end);
+  /// Forgets entries of records that end behind `limit`, and zeroes them and all that follows; after a crash also
+  /// what follows when no entry was cut.
+  [[nodiscard]] Status cut_beyond(LogOffset limit, bool after_crash);
   /// Sets the minimum to the first entry of a record at or after the log's beginning.
   [[nodiscard]] Status set_log_begin(LogOffset log_begin);
 
-  /// Entries of consecutive offsets from `first` on. Those that are there already are skipped; kCorrupt when
-  /// there would be a gap.
+  /// Entries of consecutive offsets from `first` on. Those that are there already are skipped. A gap in front of
+  /// them, which only damage leaves, is filled with blank entries, so that the queue goes on.
+  /// Errors: kCorrupt when the gap is wider than a file: no log has lost that much; kIo, kDiskFull: to be tried
+  /// again, which is harmless.
   [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries);
   /// Up to `count` entries from an offset within [min, max).
   [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
-  [[nodiscard]] Status sync();
+  /// Its files are gone or going; a late append() writes nothing.
+  void set_removed() { removed_ = true; }
 
   [[nodiscard]] QueueOffset max() const { return next_.load(std::memory_order_acquire); }
   [[nodiscard]] QueueOffset min() const { return min_.load(std::memory_order_acquire); }
@@ -67,7 +77,6 @@ class ConsumeQueue {
  private:
   [[nodiscard]] std::string path_of(QueueOffset offset) const;
   [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
-  [[nodiscard]] Result<std::shared_ptr<io::File>> file_for(QueueOffset offset);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
 
   const std::string directory_;
@@ -77,21 +86,27 @@ class ConsumeQueue {
   QueueOffset first_file_ = 0;  // dispatcher's, after load constant
   bool directory_made_ = false;
   std::atomic<QueueOffset> next_{0}, min_{0};
+  std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;
   std::deque<QueueEntry> tail_;  // guarded by tail_mutex_: the entries just below next_
-  std::map<std::string, bool> dirty_;  // dispatcher's: files written since the last sync
 };
 
-/// All queues. Thread: any for find and list; the dispatcher for the rest.
+/// All queues. Thread: any for find and next_offsets; the dispatcher for the rest, unless said otherwise.
 class ConsumeQueues {
  public:
-  ConsumeQueues(std::string directory, int64_t file_bytes, io::FileSystem& files, const Logger& logger);
+  /// trash: where directories go before their files are removed; beside `directory`.
+  ConsumeQueues(std::string directory, std::string trash, int64_t file_bytes, io::FileSystem& files,
+                const Logger& logger);
 
-  [[nodiscard]] Status load(LogOffset log_begin, LogOffset log_end);
+  /// Entries of records that end behind `trusted_end` are cut: the log does not have them, or a crash may have
+  /// torn them and they are dispatched again.
+  [[nodiscard]] Status load(LogOffset log_begin, LogOffset trusted_end, bool after_crash);
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find(std::string_view topic, int32_t queue_id) const;
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, int32_t queue_id);
+  /// Thread: any.
   void remove_topic(std::string_view topic);
-  [[nodiscard]] Status sync();
+  /// Makes durable what was written before the call. Thread: any, one at a time.
+  [[nodiscard]] Status sync() { return open_files_.sync_dirty(); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
   /// Every queue with its next offset, keyed as queue_key().
@@ -99,7 +114,7 @@ class ConsumeQueues {
   static std::string queue_key(std::string_view topic, int32_t queue_id);
 
  private:
-  const std::string directory_;
+  const std::string directory_, trash_;
   const int64_t file_bytes_;
   io::FileSystem& files_;
   const Logger& logger_;
@@ -107,6 +122,7 @@ class ConsumeQueues {
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;
+  std::atomic<int64_t> removals_{0};
 };
 
 }  // namespace apogee::store

@@ -16,7 +16,7 @@ namespace apogee::store {
 namespace {
 
 constexpr int64_t kBatchBytesMax = 4 << 20;
-constexpr auto kSyncInterval = std::chrono::seconds(1);
+constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 
 struct QueueBatch {
   std::string topic;
@@ -25,13 +25,12 @@ struct QueueBatch {
   std::vector<QueueEntry> entries;
 };
 
-/// Messages that consumers of the topic see; half messages that were rolled back or not decided are not.
+}  // namespace
+
 bool has_queue_entry(int32_t sys_flag) {
   auto type = sys_flag & message::sys_flag::kTransactionMask;
   return type == message::sys_flag::kTransactionNot || type == message::sys_flag::kTransactionCommit;
 }
-
-}  // namespace
 
 void Dispatcher::start() {
   thread_ = std::thread([this] {
@@ -56,50 +55,65 @@ void Dispatcher::wake() {
   wanted_.notify_one();
 }
 
-void Dispatcher::catch_up() {
-  while (position() < log_.readable_end()) dispatch_batch(log_.readable_end());
+Status Dispatcher::catch_up() {
+  while (position() < log_.readable_end()) APOGEE_TRY(dispatch_batch(log_.readable_end()));
+  return {};
 }
 
 void Dispatcher::run() {
-  auto next_sync = std::chrono::steady_clock::now() + kSyncInterval;
+  bool failing = false;
   for (;;) {
-    catch_up();
-    {
-      std::unique_lock lock(mutex_);
-      if (stopping_) break;
-      // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
-      asleep_.store(true, std::memory_order_seq_cst);
-      if (position() >= log_.readable_end())
-        wanted_.wait_until(lock, next_sync, [this] { return pending_ || stopping_; });
-      asleep_.store(false, std::memory_order_seq_cst);
-      pending_ = false;
+    auto done = catch_up();
+    if (!done && !failing) {
+      // What cannot be found by its queue must not be taken in either.
+      logger_.error("dispatch stands at {}, writes are refused: {}", position(), done.error().message);
+      log_.refuse_writes(CommitLog::Refusal::kQueues, "consume queues cannot be written: " + done.error().message);
+    } else if (done && failing) {
+      logger_.info("consume queues can be written again");
+      log_.take_writes(CommitLog::Refusal::kQueues);
     }
-    if (std::chrono::steady_clock::now() >= next_sync) {
-      sync_queues();
-      next_sync = std::chrono::steady_clock::now() + kSyncInterval;
+    failing = !done;
+    std::unique_lock lock(mutex_);
+    if (stopping_) break;
+    if (failing) {
+      wanted_.wait_for(lock, kRetryInterval, [this] { return stopping_; });
+      continue;
     }
+    // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (position() >= log_.readable_end()) wanted_.wait(lock, [this] { return pending_ || stopping_; });
+    asleep_.store(false, std::memory_order_seq_cst);
+    pending_ = false;
   }
-  catch_up();
-  sync_queues();
+  if (auto done = catch_up(); !done) logger_.error("dispatch ends at {}: {}", position(), done.error().message);
 }
 
 void Dispatcher::sync_queues() {
-  if (synced_time_ms_ == dispatched_time_ms_) return;
+  // Taken first: what was dispatched by then is marked.
+  const LogOffset dispatched = position();
+  const int64_t time = dispatched_time_ms_.load();
+  if (sync_failed_ || synced_position_ == dispatched) return;
   if (auto synced = queues_.sync(); !synced) {
-    // The checkpoint stays behind, so that a start after a crash dispatches these again.
-    logger_.error("consume queues: {}", synced.error().message);
+    // A later sync would prove nothing about these bytes. The checkpoint stays where it is, so that the next
+    // start dispatches them again.
+    sync_failed_ = true;
+    logger_.error("consume queues: {}; the next start will build them again from {} on", synced.error().message,
+                  synced_time_ms_.load());
     return;
   }
-  synced_time_ms_ = dispatched_time_ms_;
+  synced_time_ms_ = time;
+  synced_position_ = dispatched;
 }
 
-void Dispatcher::dispatch_batch(LogOffset end) {
+Status Dispatcher::dispatch_batch(LogOffset end) {
   LogOffset at = position();
   auto bytes = log_.read_up_to(at, end);
   if (!bytes) {
-    position_ = std::max(at, log_.begin());
-    if (position_ == at) position_ = end;
-    return;
+    LogOffset next = std::max(at, log_.begin());
+    if (next == at) next = end;
+    logger_.error("dispatch: the log has nothing at {}, going on at {}", at, next);
+    position_ = next;
+    return {};
   }
   std::map<std::pair<std::string_view, int32_t>, std::vector<QueueBatch>> batches;
   std::string_view rest = bytes->bytes;
@@ -118,7 +132,8 @@ void Dispatcher::dispatch_batch(LogOffset end) {
         auto tags = message::find_property(record->properties, message::property::kTags);
         QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags ? java_string_hash(*tags) : 0};
         auto& list = batches[{record->topic, record->queue_id}];
-        if (list.empty() || list.back().first + static_cast<QueueOffset>(list.back().entries.size()) != record->queue_offset)
+        if (list.empty() ||
+            list.back().first + static_cast<QueueOffset>(list.back().entries.size()) != record->queue_offset)
           list.push_back({std::string(record->topic), record->queue_id, record->queue_offset, {}});
         list.back().entries.push_back(entry);
       }
@@ -128,12 +143,20 @@ void Dispatcher::dispatch_batch(LogOffset end) {
     rest.remove_prefix(static_cast<size_t>(position.bytes));
   }
   std::vector<Arrival> arrivals;
+  Status failed;
   for (auto& [key, list] : batches) {
     for (auto& batch : list) {
       auto queue = queues_.find_or_create(batch.topic, batch.queue_id);
       QueueOffset before = queue->max();
+      if (batch.first > before && before > 0)
+        logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
+                      before);
       if (auto added = queue->append(batch.first, batch.entries); !added) {
-        logger_.error("dispatch: {}", added.error().message);
+        if (added.error().code == Errc::kCorrupt) {
+          logger_.error("dispatch: {}", added.error().message);
+        } else if (failed) {
+          failed = std::move(added);
+        }
         continue;
       }
       if (!listener_ || queue->max() == before) continue;
@@ -143,9 +166,12 @@ void Dispatcher::dispatch_batch(LogOffset end) {
       }
     }
   }
-  dispatched_time_ms_ = last_time;
-  position_.store(at + done, std::memory_order_release);
+  if (failed) {
+    dispatched_time_ms_ = last_time;
+    position_.store(at + done, std::memory_order_release);
+  }
   if (listener_ && !arrivals.empty()) listener_(arrivals);
+  return failed;
 }
 
 }  // namespace apogee::store

@@ -10,38 +10,46 @@
 
 namespace apogee::store {
 
+/// Whether a record of this sysFlag takes a queue offset: half messages and rollbacks do not, consumers never see them.
+[[nodiscard]] bool has_queue_entry(int32_t sys_flag);
+
 /// Reads the log up to its readable end and adds what it finds to the queues, in batches; then tells the
 /// arrival listener. One thread of its own, woken by wake(); it owns the tails of the queues.
 class Dispatcher {
  public:
-  Dispatcher(const CommitLog& log, ConsumeQueues& queues, const Logger& logger) : log_(log), queues_(queues), logger_(logger) {}
+  Dispatcher(CommitLog& log, ConsumeQueues& queues, const Logger& logger)
+      : log_(log), queues_(queues), logger_(logger) {}
   ~Dispatcher() { stop(); }
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
   void set_position(LogOffset offset) { position_ = offset; }
-  /// Works up to the readable end on the calling thread; before start(), to catch up after a crash.
-  void catch_up();
+  /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
+  /// could not be written; nothing was skipped, so it may be tried again.
+  [[nodiscard]] Status catch_up();
   void start();
   /// Works up to the readable end and ends.
   void stop();
   void wake();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
-  /// Store time of the last message whose entry is on disk. Thread: any.
+  /// Makes the entries durable. Thread: one at a time, not the dispatcher's: a sync may take long.
+  void sync_queues();
+  /// Store time up to which every message's entry is on disk. Thread: any.
   [[nodiscard]] int64_t synced_time_ms() const { return synced_time_ms_.load(); }
+  /// Whether all entries written so far are on disk. Thread: any.
+  [[nodiscard]] bool all_synced() const { return synced_position_ == position() && !sync_failed_; }
 
  private:
   void run();
-  void dispatch_batch(LogOffset end);
-  void sync_queues();
+  [[nodiscard]] Status dispatch_batch(LogOffset end);
 
-  const CommitLog& log_;
+  CommitLog& log_;
   ConsumeQueues& queues_;
   const Logger& logger_;
   ArrivalListener listener_;
-  std::atomic<LogOffset> position_{0};
-  std::atomic<int64_t> synced_time_ms_{0};
-  int64_t dispatched_time_ms_ = 0;
+  std::atomic<LogOffset> position_{0}, synced_position_{-1};
+  std::atomic<int64_t> dispatched_time_ms_{0}, synced_time_ms_{0};
+  std::atomic<bool> sync_failed_{false};
   std::mutex mutex_;
   std::condition_variable wanted_;
   bool pending_ = false, stopping_ = false;  // guarded by mutex_

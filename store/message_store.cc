@@ -54,18 +54,21 @@ message::RecordFields fields_of(const MessageDraft& draft) {
 
 class FileMessageStore final : public MessageStore {
  public:
-  FileMessageStore(StoreOptions options, const Logger& logger)
+  FileMessageStore(StoreOptions options, const Logger& logger, io::FileSystem& files)
       : options_(std::move(options)),
-        files_(io::posix_file_system()),
+        files_(files),
         logger_(logger),
         log_(log_options(options_), files_, logger),
-        queues_(options_.root_dir + "/consumequeue", options_.consume_queue_file_bytes, files_, logger),
+        queues_(options_.root_dir + "/consumequeue", options_.root_dir + "/consumequeue.removed",
+                options_.consume_queue_file_bytes, files_, logger),
         dispatcher_(log_, queues_, logger) {}
   ~FileMessageStore() override { stop(); }
 
   Status recover();
 
-  void set_arrival_listener(ArrivalListener listener) override { dispatcher_.set_arrival_listener(std::move(listener)); }
+  void set_arrival_listener(ArrivalListener listener) override {
+    dispatcher_.set_arrival_listener(std::move(listener));
+  }
   Status start() override;
   void stop() override;
   void append(const MessageDraft& draft, PutCallback done) override;
@@ -77,7 +80,8 @@ class FileMessageStore final : public MessageStore {
   QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) override;
   std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override;
   std::optional<SharedBytes> record_at(LogOffset offset) override;
-  std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from, int32_t count) override;
+  std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
+                                        int32_t count) override;
   void delete_topic(std::string_view topic) override { queues_.remove_topic(topic); }
   StoreFigures figures() override;
   bool writable(std::string* why) override { return log_.writable(why); }
@@ -111,8 +115,9 @@ class FileMessageStore final : public MessageStore {
 
   std::mutex keeper_mutex_;
   std::condition_variable keeper_wanted_;
-  bool stop_keeper_ = false;  // guarded by keeper_mutex_
-  std::thread keeper_;        // checkpoint and disk space
+  bool stop_keeper_ = false;     // guarded by keeper_mutex_
+  std::thread keeper_;           // syncs of queues, checkpoint and disk space
+  Checkpoint saved_checkpoint_;  // the keeper's
   std::atomic<bool> disk_full_{false};
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
@@ -125,14 +130,16 @@ Status FileMessageStore::recover() {
   APOGEE_TRY_ASSIGN(auto checkpoint, read_checkpoint(files_, path("checkpoint")));
   const bool clean = !files_.exists(path("abort"));
   APOGEE_TRY_ASSIGN(auto recovered, recover_log(log_, clean, checkpoint, options_.check_crc_on_recover, logger_));
-  APOGEE_TRY_ASSIGN(bool cut, log_.set_end(recovered.end));
-  if (cut) logger_.warn("the log was cut at {}: what lay behind was no whole record", recovered.end);
-  APOGEE_TRY(queues_.load(log_.begin(), recovered.end));
+  CommitLog::RecoveredEnd end{recovered.end, clean ? recovered.end : recovered.walked_from,
+                              recovered.last_store_time_ms};
+  APOGEE_TRY_ASSIGN(std::string cut, log_.set_end(end));
+  if (!cut.empty()) logger_.warn("the log was cut at {}: {}", recovered.end, cut);
+  APOGEE_TRY(queues_.load(log_.begin(), clean ? recovered.end : recovered.walked_from, !clean));
   // Before this place every record is in its queue: after a clean stop where the queues end; else where the
   // walk began, if the queues are there at all.
-  LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.dispatch_from, queues_.dispatched_end());
+  LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
-  dispatcher_.catch_up();
+  APOGEE_TRY(dispatcher_.catch_up());
   for (auto& [key, next] : queues_.next_offsets()) log_.set_next_offset(key, next);
 
   APOGEE_TRY_ASSIGN(auto abort, files_.open(path("abort"), io::OpenMode::kCreate));
@@ -166,8 +173,9 @@ void FileMessageStore::stop() {
     keeper_wanted_.notify_one();
   }
   keeper_.join();
+  dispatcher_.sync_queues();
   save_checkpoint();
-  bool complete = synced && dispatcher_.position() >= log_.end();
+  bool complete = synced && dispatcher_.position() >= log_.end() && dispatcher_.all_synced();
   if (complete) {
     files_.remove(path("abort")).ignore("then the next start takes the long way");
     logger_.info("store stopped: the log ends at {}", log_.end());
@@ -179,6 +187,7 @@ void FileMessageStore::run_keeper() {
   while (!keeper_wanted_.wait_for(lock, kKeepInterval, [this] { return stop_keeper_; })) {
     lock.unlock();
     look_at_disk();
+    dispatcher_.sync_queues();
     save_checkpoint();
     lock.lock();
   }
@@ -192,23 +201,29 @@ void FileMessageStore::look_at_disk() {
     auto why = fmt::format("the disk is full: {:.0f} % used, writes are taken below {:.0f} %", used * 100,
                            options_.disk_used_ratio_max * 100);
     logger_.error("{}", why);
-    log_.refuse_writes(std::move(why));
+    log_.refuse_writes(CommitLog::Refusal::kDiskUse, std::move(why));
   } else {
     logger_.info("there is room on the disk again: {:.0f} % used", used * 100);
-    log_.refuse_writes("");
+    log_.take_writes(CommitLog::Refusal::kDiskUse);
   }
 }
 
 void FileMessageStore::save_checkpoint() {
   Checkpoint now{log_.flushed_time_ms(), dispatcher_.synced_time_ms(), 0};
   if (now.log_time_ms == 0 || now.queues_time_ms == 0) return;  // nothing was written since the start
-  if (auto saved = write_checkpoint(files_, path("checkpoint"), now); !saved) logger_.warn("{}", saved.error().message);
+  if (now == saved_checkpoint_) return;
+  if (auto saved = write_checkpoint(files_, path("checkpoint"), now); !saved) {
+    logger_.warn("{}", saved.error().message);
+    return;
+  }
+  saved_checkpoint_ = now;
 }
 
 std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) const {
   if (std::string why; !log_.writable(&why)) return failed(PutStatus::kServiceNotAvailable, why);
   if (draft.topic.empty() || draft.topic.size() > kTopicBytesMax)
-    return failed(PutStatus::kMessageIllegal, fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
+    return failed(PutStatus::kMessageIllegal,
+                  fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
   if (draft.properties.size() > kPropertiesBytesMax)
     return failed(PutStatus::kPropertiesSizeExceeded,
                   fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));
@@ -230,6 +245,7 @@ void FileMessageStore::append(const MessageDraft& draft, PutCallback done) {
   unit.bytes.resize(message::record_bytes(fields));
   message::encode_record(fields, 0, 0, unit.bytes.data());
   unit.record_bytes.push_back(static_cast<uint32_t>(unit.bytes.size()));
+  unit.takes_queue_offset = has_queue_entry(draft.sys_flag);
   unit.queue_key = ConsumeQueues::queue_key(draft.topic, draft.queue_id);
   unit.wait_for_sync = draft.wait_store_ok;
   place(std::move(unit), std::move(done));
@@ -242,8 +258,8 @@ void FileMessageStore::append_batch(const MessageDraft& draft, PutCallback done)
   };
   if (auto refused = refusal(draft)) return refuse(std::move(*refused));
   if (draft.topic.size() > kTopicBytesV1Max)
-    return refuse(failed(PutStatus::kMessageIllegal, fmt::format("topic of a batch: {} bytes, the limit is {}", draft.topic.size(),
-                                                                 kTopicBytesV1Max)));
+    return refuse(failed(PutStatus::kMessageIllegal, fmt::format("topic of a batch: {} bytes, the limit is {}",
+                                                                 draft.topic.size(), kTopicBytesV1Max)));
   auto messages = message::decode_batch(draft.body);
   if (!messages) return refuse(failed(PutStatus::kMessageIllegal, messages.error().message));
   CommitLog::Unit unit;
@@ -254,8 +270,8 @@ void FileMessageStore::append_batch(const MessageDraft& draft, PutCallback done)
     message::append_properties(properties, draft.properties);
     if (properties.size() > kPropertiesBytesMax)
       return refuse(failed(PutStatus::kPropertiesSizeExceeded,
-                           fmt::format("properties of a message in the batch: {} bytes, the limit is {}", properties.size(),
-                                       kPropertiesBytesMax)));
+                           fmt::format("properties of a message in the batch: {} bytes, the limit is {}",
+                                       properties.size(), kPropertiesBytesMax)));
     fields.flag = each.flag;
     fields.body = each.body;
     fields.properties = properties;
@@ -290,9 +306,9 @@ void FileMessageStore::place(CommitLog::Unit unit, PutCallback done) {
   }
   ++put_failed_;
   const Error& error = placed.error();
-  PutStatus status = error.code == Errc::kTooLarge                                       ? PutStatus::kMessageIllegal
-                     : error.code == Errc::kClosed || error.code == Errc::kDiskFull      ? PutStatus::kServiceNotAvailable
-                                                                                         : PutStatus::kCreateFileFailed;
+  PutStatus status = error.code == Errc::kTooLarge                                  ? PutStatus::kMessageIllegal
+                     : error.code == Errc::kClosed || error.code == Errc::kDiskFull ? PutStatus::kServiceNotAvailable
+                                                                                    : PutStatus::kCreateFileFailed;
   answer->done(failed(status, error.message));
 }
 
@@ -313,7 +329,8 @@ GetResult FileMessageStore::get(std::string_view topic, int32_t queue_id, QueueO
   if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
   if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
 
-  auto entries = queue->read(offset, std::max<int64_t>(kEntriesScannedMin, limits.count_max));
+  auto entries =
+      queue->read(offset, filter ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
   if (entries.empty()) {
     QueueOffset per_file = options_.consume_queue_file_bytes / kQueueEntryBytes;
     return answer(GetStatus::kOffsetFoundNull, (offset / per_file + 1) * per_file);
@@ -358,7 +375,8 @@ std::optional<int64_t> FileMessageStore::time_of(const QueueEntry& entry) const 
   return record->store_timestamp_ms;
 }
 
-QueueOffset FileMessageStore::offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) {
+QueueOffset FileMessageStore::offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
+                                             TimeBoundary boundary) {
   auto queue = queues_.find(topic, queue_id);
   if (!queue) return 0;
   const QueueOffset min = queue->min(), max = queue->max();
@@ -395,7 +413,8 @@ std::optional<SharedBytes> FileMessageStore::record_at(LogOffset offset) {
   return rest;
 }
 
-std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from, int32_t count) {
+std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
+                                                        int32_t count) {
   auto queue = queues_.find(topic, queue_id);
   return queue ? queue->read(from, count) : std::vector<QueueEntry>{};
 }
@@ -413,17 +432,24 @@ StoreFigures FileMessageStore::figures() {
   figures.put_failed_total = put_failed_;
   figures.page_cache_lock_ms = log_.longest_copy_ms();
   if (auto first = record_at(figures.log_min_offset))
-    if (auto record = message::decode_record(first->bytes)) figures.earliest_message_time_ms = record->store_timestamp_ms;
+    if (auto record = message::decode_record(first->bytes))
+      figures.earliest_message_time_ms = record->store_timestamp_ms;
   return figures;
 }
 
 }  // namespace
 
 Result<std::unique_ptr<MessageStore>> MessageStore::open(StoreOptions options, const Logger& logger) {
+  return open(std::move(options), logger, io::posix_file_system());
+}
+
+Result<std::unique_ptr<MessageStore>> MessageStore::open(StoreOptions options, const Logger& logger,
+                                                         io::FileSystem& files) {
   if (options.root_dir.empty()) return Error(Errc::kInvalidArgument, "storePathRootDir is empty");
   options.consume_queue_file_bytes =
-      std::max<int64_t>(1, (options.consume_queue_file_bytes + kQueueEntryBytes - 1) / kQueueEntryBytes) * kQueueEntryBytes;
-  auto store = std::make_unique<FileMessageStore>(std::move(options), logger);
+      std::max<int64_t>(1, (options.consume_queue_file_bytes + kQueueEntryBytes - 1) / kQueueEntryBytes) *
+      kQueueEntryBytes;
+  auto store = std::make_unique<FileMessageStore>(std::move(options), logger, files);
   APOGEE_TRY(store->recover());
   return std::unique_ptr<MessageStore>(std::move(store));
 }

@@ -12,6 +12,10 @@
 #include "common/base/bytes.h"
 #include "common/base/logger.h"
 
+namespace apogee::io {
+class FileSystem;
+}
+
 namespace apogee::store {
 
 /// Bytes from the start of the log, not of a file.
@@ -146,6 +150,9 @@ class MessageStore {
   /// Errors: kAlreadyExists (another process holds the directory; the message names it), kUnsupported (a
   /// layout that cannot be read as it is; the message says which and the remedy), kCorrupt, kIo, kDiskFull.
   [[nodiscard]] static Result<std::unique_ptr<MessageStore>> open(StoreOptions options, const Logger& logger);
+  /// On another file system, which must outlive the store.
+  [[nodiscard]] static Result<std::unique_ptr<MessageStore>> open(StoreOptions options, const Logger& logger,
+                                                                  io::FileSystem& files);
   virtual ~MessageStore() = default;
 
   virtual void set_arrival_listener(ArrivalListener listener) = 0;  ///< before start()
@@ -178,7 +185,8 @@ class MessageStore {
   [[nodiscard]] virtual std::optional<SharedBytes> record_at(LogOffset offset) = 0;
   [[nodiscard]] virtual std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id,
                                                               QueueOffset from, int32_t count) = 0;
-  /// Forgets the queues of a topic and deletes their files; the log keeps the records.
+  /// Forgets the queues of a topic and deletes their files; the log keeps the records. Messages that come for the
+  /// topic later go on with the next offsets, so that no offset is ever given twice.
   virtual void delete_topic(std::string_view topic) = 0;
   [[nodiscard]] virtual StoreFigures figures() = 0;
   /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.

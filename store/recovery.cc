@@ -28,12 +28,14 @@ LogOffset good_record_behind(const CommitLog& log, const LogFile& file, LogOffse
     if (look_at(there, offset, true).kind == LogPosition::Kind::kRecord) return offset;
   }
   for (const auto& later : log.files())
-    if (later->begin > bad && look_at(bytes_of(*later), later->begin, true).kind == LogPosition::Kind::kRecord) return later->begin;
+    if (later->begin > bad && look_at(bytes_of(*later), later->begin, true).kind == LogPosition::Kind::kRecord)
+      return later->begin;
   return -1;
 }
 
 /// Index of the file where the walk begins.
-size_t first_file_to_walk(const std::vector<std::shared_ptr<LogFile>>& files, bool clean, const Checkpoint& checkpoint) {
+size_t first_file_to_walk(const std::vector<std::shared_ptr<LogFile>>& files, bool clean,
+                          const Checkpoint& checkpoint) {
   if (clean) return files.size() >= 3 ? files.size() - 3 : 0;
   for (size_t i = files.size(); i-- > 0;) {
     if (look_at(bytes_of(*files[i]), files[i]->begin, true).kind != LogPosition::Kind::kRecord) continue;
@@ -66,8 +68,9 @@ Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpo
   auto files = log.files();
   if (files.empty()) return recovered;
   size_t index = first_file_to_walk(files, clean, checkpoint);
-  recovered.dispatch_from = recovered.end = files[index]->begin;
+  recovered.walked_from = recovered.end = files[index]->begin;
   int64_t records = 0;
+  std::string_view last_record;
   for (; index < files.size(); ++index) {
     const auto& file = *files[index];
     size_t at = 0;
@@ -75,6 +78,7 @@ Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpo
     while (at < file.map->size()) {
       auto position = look_at(bytes_of(file).substr(at), file.begin + static_cast<LogOffset>(at), check_crc);
       if (position.kind == LogPosition::Kind::kNothing) break;
+      if (position.kind == LogPosition::Kind::kRecord) last_record = bytes_of(file).substr(at);
       at += static_cast<size_t>(position.bytes);
       recovered.end = file.begin + static_cast<LogOffset>(at);
       if (position.kind == LogPosition::Kind::kBlank) rolled = true;
@@ -83,14 +87,16 @@ Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpo
     if (rolled) continue;
     LogOffset behind = good_record_behind(log, file, recovered.end);
     if (behind >= 0)
-      return Error(Errc::kCorrupt, fmt::format("the log is damaged at {} (file {}), but goes on at {}: nothing was changed. Restore "
-                                               "the file from a replica or a backup, or move it and the later files away to "
-                                               "start with what lies in front",
-                                               recovered.end, file.begin, behind));
+      return Error(Errc::kCorrupt,
+                   fmt::format("the log is damaged at {} (file {}), but goes on at {}: nothing was changed. Restore "
+                               "the file from a replica or a backup, or move it and the later files away to "
+                               "start with what lies in front",
+                               recovered.end, file.begin, behind));
     break;
   }
-  logger.info("recovery after {} stop: {} records looked at, the log ends at {}", clean ? "a clean" : "an unclean", records,
-              recovered.end);
+  if (auto last = message::decode_record(last_record)) recovered.last_store_time_ms = last->store_timestamp_ms;
+  logger.info("recovery after {} stop: {} records looked at, the log ends at {}", clean ? "a clean" : "an unclean",
+              records, recovered.end);
   return recovered;
 }
 
@@ -99,11 +105,15 @@ Status check_layout(io::FileSystem& files, const std::string& root) {
   for (const auto& name : names) {
     std::string path = root + "/" + name;
     if (name.starts_with("dledger-"))
-      return Error(Errc::kUnsupported, path + " is a DLedger log, which this broker cannot read: let the old broker's consumers "
-                                              "finish, or copy the messages with a consumer, and start on an empty directory");
+      return Error(Errc::kUnsupported,
+                   path +
+                       " is a DLedger log, which this broker cannot read: let the old broker's consumers "
+                       "finish, or copy the messages with a consumer, and start on an empty directory");
     if (name.starts_with("consumequeue_") && files.exists(path + "/CURRENT"))
-      return Error(Errc::kUnsupported, path + " holds consume queues in RocksDB (storeType=defaultRocksDB), which this broker does "
-                                              "not read: move it away to have the queues built again from the log");
+      return Error(Errc::kUnsupported,
+                   path +
+                       " holds consume queues in RocksDB (storeType=defaultRocksDB), which this broker does "
+                       "not read: move it away to have the queues built again from the log");
     if (name == "timerwheel" && !files.is_directory(path)) {
       APOGEE_TRY_ASSIGN(auto file, files.open(path, io::OpenMode::kExisting));
       APOGEE_TRY_ASSIGN(int64_t bytes, file->size());
@@ -111,8 +121,10 @@ Status check_layout(io::FileSystem& files, const std::string& root) {
       APOGEE_TRY_ASSIGN(size_t got, file->read_at(0, raw.data(), raw.size()));
       for (size_t slot = 0; slot + kTimerSlotBytes <= got; slot += kTimerSlotBytes)
         if (load_be<int32_t>(raw.data() + slot + 24) > 0)
-          return Error(Errc::kUnsupported, path + " holds pending timers of Apache RocketMQ 5, which this broker cannot deliver: "
-                                                  "start on this directory again when they are due and delivered");
+          return Error(Errc::kUnsupported,
+                       path +
+                           " holds pending timers of Apache RocketMQ 5, which this broker cannot deliver: "
+                           "start on this directory again when they are due and delivered");
     }
   }
   return {};

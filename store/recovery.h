@@ -21,16 +21,18 @@ struct LogPosition {
 
 struct RecoveredLog {
   LogOffset end = 0;
-  LogOffset dispatch_from = 0;  ///< records from here on may not be in their queues
+  LogOffset walked_from = 0;  ///< after a crash, records from here on may not be on disk, nor in their queues
+  int64_t last_store_time_ms = 0;
 };
 
 /// Walks the loaded log from a position that is known to be on disk to its end: after a clean stop from the
 /// third last file, else from the newest file that began before the checkpoint's safe time.
 /// Error: kCorrupt when good records lie behind a bad place, so that cutting there would lose them.
-[[nodiscard]] Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpoint& checkpoint, bool check_crc,
-                                               const Logger& logger);
+[[nodiscard]] Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpoint& checkpoint,
+                                               bool check_crc, const Logger& logger);
 
-/// Refuses directories that hold messages in a form that is not read here. Error: kUnsupported, naming what and the remedy.
+/// Refuses directories that hold messages in a form that is not read here. Error: kUnsupported, naming what and the
+/// remedy.
 [[nodiscard]] Status check_layout(io::FileSystem& files, const std::string& root);
 
 }  // namespace apogee::store

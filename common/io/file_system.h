@@ -35,7 +35,7 @@ class File {
   [[nodiscard]] virtual Status allocate(int64_t bytes) = 0;
   /// Sets the length; a longer file is sparse.
   [[nodiscard]] virtual Status resize(int64_t bytes) = 0;
-  /// Zeroes [offset, offset + bytes), keeping the length.
+  /// Zeroes [offset, offset + bytes) and gives the room back where the file system can; the length stays.
   [[nodiscard]] virtual Status zero(int64_t offset, int64_t bytes) = 0;
   [[nodiscard]] virtual Result<int64_t> size() = 0;
   [[nodiscard]] virtual Result<std::shared_ptr<MappedRegion>> map(size_t bytes) = 0;
@@ -62,9 +62,12 @@ class FileSystem {
   [[nodiscard]] virtual Status make_directories(const std::string& path) = 0;
   [[nodiscard]] virtual Status remove(const std::string& path) = 0;
   [[nodiscard]] virtual Status remove_all(const std::string& path) = 0;
+  /// Replaces what is at `to`, unless that is a directory with entries.
+  [[nodiscard]] virtual Status rename(const std::string& from, const std::string& to) = 0;
   /// Makes created, renamed and removed names of a directory durable.
   [[nodiscard]] virtual Status sync_directory(const std::string& path) = 0;
-  /// Locks the file's first byte as Apache RocketMQ does. Error: kAlreadyExists, naming the holder's process id.
+  /// Locks the file's first byte as Apache RocketMQ does, also against this process. The file begins with `lock`,
+  /// as there, and goes on with our process id. Error: kAlreadyExists, naming the holder's process id.
   [[nodiscard]] virtual Result<std::unique_ptr<DirectoryLock>> lock(const std::string& path) = 0;
   /// used / (used + usable for this user), 0 to 1, of the file system that holds the path; -1 when unknown.
   [[nodiscard]] virtual double used_ratio(const std::string& path) = 0;

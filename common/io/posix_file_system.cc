@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "common/io/file_system.h"
 
@@ -21,9 +22,7 @@ namespace apogee::io {
 namespace {
 
 Error from_errno(int error, const char* what, const std::string& path) {
-  Errc code = error == ENOENT                          ? Errc::kNotFound
-              : error == ENOSPC || error == EDQUOT      ? Errc::kDiskFull
-                                                        : Errc::kIo;
+  Errc code = error == ENOENT ? Errc::kNotFound : error == ENOSPC || error == EDQUOT ? Errc::kDiskFull : Errc::kIo;
   return Error(code, fmt::format("{} {}: {}", what, path, std::strerror(error)));
 }
 
@@ -48,7 +47,10 @@ class PosixRegion final : public MappedRegion {
 class PosixFile final : public File {
  public:
   PosixFile(int descriptor, std::string path) : fd_(descriptor), path_(std::move(path)) {}
-  ~PosixFile() override { ::close(fd_); }
+  ~PosixFile() override {
+    if (fd_ >= 0) ::close(fd_);
+  }
+  int release() { return std::exchange(fd_, -1); }
 
   Result<size_t> read_at(int64_t offset, char* to, size_t bytes) override {
     size_t done = 0;
@@ -87,7 +89,7 @@ class PosixFile final : public File {
   }
 
   Status zero(int64_t offset, int64_t bytes) override {
-    if (bytes <= 0 || ::fallocate(fd_, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, offset, bytes) == 0) return {};
+    if (bytes <= 0 || ::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, bytes) == 0) return {};
     const std::string zeros(64 * 1024, '\0');
     for (int64_t end = offset + bytes; offset < end;) {
       auto part = std::min<int64_t>(end - offset, static_cast<int64_t>(zeros.size()));
@@ -113,6 +115,17 @@ class PosixFile final : public File {
   int fd_;
   std::string path_;
 };
+
+/// The process id that the holder of a lock has written behind the word; "" when there is none.
+std::string written_holder(PosixFile& file) {
+  char raw[32];
+  auto bytes = file.read_at(0, raw, sizeof raw);
+  std::string_view content(raw, bytes ? *bytes : 0);
+  constexpr std::string_view kWord = "lock\n";
+  if (content.substr(0, kWord.size()) != kWord) return {};
+  content.remove_prefix(kWord.size());
+  return std::string(content.substr(0, content.find_first_not_of("0123456789")));
+}
 
 class PosixLock final : public DirectoryLock {
  public:
@@ -164,6 +177,10 @@ class PosixFileSystem final : public FileSystem {
     return error ? Status(from_errno(error.value(), "remove", path)) : Status();
   }
 
+  Status rename(const std::string& from, const std::string& to) override {
+    return ::rename(from.c_str(), to.c_str()) == 0 ? Status() : Status(from_errno(errno, "rename", from));
+  }
+
   Status sync_directory(const std::string& path) override {
     int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno, "open", path);
@@ -175,17 +192,24 @@ class PosixFileSystem final : public FileSystem {
   Result<std::unique_ptr<DirectoryLock>> lock(const std::string& path) override {
     int fd = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (fd < 0) return from_errno(errno, "open", path);
+    PosixFile file(fd, path);
     struct flock range {};
     range.l_type = F_WRLCK;
     range.l_whence = SEEK_SET;
     range.l_len = 1;
-    if (::fcntl(fd, F_SETLK, &range) != 0) {
-      ::fcntl(fd, F_GETLK, &range);
-      ::close(fd);
-      return Error(Errc::kAlreadyExists, fmt::format("{} is held by process {}: only one broker can work on a store "
-                                                     "directory", path, range.l_pid));
+    // A lock of the open file, not of the process: it also holds against a second store in this process, and
+    // against the locks that Java takes.
+    if (::fcntl(fd, F_OFD_SETLK, &range) != 0) {
+      if (errno != EAGAIN && errno != EACCES) return from_errno(errno, "lock", path);
+      ::fcntl(fd, F_OFD_GETLK, &range);
+      std::string holder = range.l_pid > 0 ? std::to_string(range.l_pid) : written_holder(file);
+      return Error(Errc::kAlreadyExists, fmt::format("{} is held by {}: only one broker can work on a store directory",
+                                                     path, holder.empty() ? "another process" : "process " + holder));
     }
-    return std::unique_ptr<DirectoryLock>(std::make_unique<PosixLock>(fd));
+    std::string content = fmt::format("lock\n{}\n", ::getpid());
+    APOGEE_TRY(file.write_at(0, content));
+    APOGEE_TRY(file.resize(static_cast<int64_t>(content.size())));
+    return std::unique_ptr<DirectoryLock>(std::make_unique<PosixLock>(file.release()));
   }
 
   double used_ratio(const std::string& path) override {

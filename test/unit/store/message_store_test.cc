@@ -2,9 +2,9 @@
 
 #include <unistd.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <filesystem>
-#include <algorithm>
 #include <fstream>
 #include <map>
 #include <mutex>
@@ -72,8 +72,8 @@ struct Running {
   }
 };
 
-PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body, std::string_view properties = {},
-              bool batch = false) {
+PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body,
+              std::string_view properties = {}, bool batch = false) {
   MessageDraft draft;
   draft.topic = topic;
   draft.queue_id = queue;
@@ -164,7 +164,10 @@ TEST_CASE("MessageStore: a batch is one unit with consecutive offsets", "[store]
   Running running(small_options(directory.path));
   std::string batch;
   for (const char* body : {"one", "two", "three"}) message::append_batch_message(batch, {7, body, "k\x01v\x02"});
-  auto result = put(*running.store, "B", 1, batch, "CLUSTER\x01" "C\x02", true);
+  auto result = put(*running.store, "B", 1, batch,
+                    "CLUSTER\x01"
+                    "C\x02",
+                    true);
   REQUIRE(result.status == PutStatus::kOk);
   CHECK(result.offsets.size() == 3);
   REQUIRE(running.wait_for("B-1", 3));
@@ -292,7 +295,10 @@ TEST_CASE("MessageStore: damage in front of good records stops the start and cha
 
 TEST_CASE("MessageStore: a directory is refused that was written with other sizes", "[store]") {
   Directory directory;
-  { Running running(small_options(directory.path)); put(*running.store, "T", 0, "b"); }
+  {
+    Running running(small_options(directory.path));
+    put(*running.store, "T", 0, "b");
+  }
   auto options = small_options(directory.path);
   options.commit_log_file_bytes *= 2;
   Logger logger;
