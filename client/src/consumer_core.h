@@ -93,7 +93,7 @@ class ConsumerCore {
   Hooks hooks_;
   OffsetStore offsets_;
   std::unique_ptr<OffsetFile> file_;  // broadcasting
-  int64_t started_ms_ = 0;
+  std::atomic<int64_t> started_ms_{0};
   std::atomic<bool> stopping_{false};
 
   mutable std::mutex mutex_;
