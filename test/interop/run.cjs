@@ -170,7 +170,8 @@ const tests = {
 
     await second.leave();
     await eventually('all queues again', owns(first, 4));
-    assert.strictEqual((await consumerIds(cluster.broker, 'io_group')).length, 1);
+    await eventually('one member in the group', async () => (await consumerIds(cluster.broker, 'io_group')).length === 1);
+    await eventually('all queues still', owns(first, 4));
     const before = first.messages.length;
     await send(producer, 'IoGroup', range(1000, 1040));
     await eventually('all messages at the one', received([first], before + 40));
@@ -179,7 +180,8 @@ const tests = {
     await eventually('half of them for a third', owns(third, 2));
     await third.crash();
     await eventually('all queues after a crash', owns(first, 4));
-    assert.strictEqual((await consumerIds(cluster.broker, 'io_group')).length, 1);
+    await eventually('one member in the group', async () => (await consumerIds(cluster.broker, 'io_group')).length === 1);
+    await eventually('all queues still', owns(first, 4));
     await first.leave();
   },
 
