@@ -45,7 +45,8 @@ void RequestTable::add(RequestCode code, RunsOn runs_on, remoting::RequestHandle
 void RequestTable::dispatch(const remoting::Caller& caller, remoting::Command request,
                             remoting::Responder respond) const {
   auto found = rows_.find(request.code);
-  if (found == rows_.end() || (vip_port_ != 0 && caller.local_port == vip_port_ && closed_on_vip(request.request_code()))) {
+  if (found == rows_.end() ||
+      (vip_port_ != 0 && caller.local_port == vip_port_ && closed_on_vip(request.request_code()))) {
     unsupported_.fetch_add(1, std::memory_order_relaxed);
     std::string remark = " request type " + std::to_string(request.code) + " not supported";
     std::string name = to_string(request.request_code());

@@ -72,7 +72,8 @@ TEST_CASE("Recorded stores: every acknowledged message is where Apache RocketMQ 
     const auto& entry = manifest["messages"][i];
     const auto& record = entry["record"];
     INFO(name << " message " << entry["n"]);
-    auto got = store.get(record["topic"].get<std::string>(), record["queueId"], record["queueOffset"], {1, 1 << 20}, nullptr);
+    auto got =
+        store.get(record["topic"].get<std::string>(), record["queueId"], record["queueOffset"], {1, 1 << 20}, nullptr);
     REQUIRE(got.status == GetStatus::kFound);
     auto decoded = message::decode_record(got.records[0].bytes);
     REQUIRE(decoded);
@@ -89,7 +90,8 @@ TEST_CASE("Recorded stores: every acknowledged message is where Apache RocketMQ 
   }
   CHECK(read >= 640);
   for (const auto& missing : manifest["state"]["notInConsumeQueue"]) {
-    auto got = store.get(missing["topic"].get<std::string>(), missing["queueId"], missing["queueOffset"], {1, 1 << 20}, nullptr);
+    auto got = store.get(missing["topic"].get<std::string>(), missing["queueId"], missing["queueOffset"], {1, 1 << 20},
+                         nullptr);
     REQUIRE(got.status == GetStatus::kFound);
     CHECK(message::decode_record(got.records[0].bytes)->physical_offset == missing["physicalOffset"].get<int64_t>());
   }

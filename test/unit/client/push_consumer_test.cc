@@ -10,8 +10,8 @@
 
 #include "common/remoting/bodies/client_bodies.h"
 #include "test/support/catch.h"
-#include "test/unit/client/fake_cluster.h"
 #include "test/support/wait.h"
+#include "test/unit/client/fake_cluster.h"
 
 namespace {
 
