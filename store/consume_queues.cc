@@ -16,6 +16,7 @@ namespace {
 
 constexpr size_t kOpenFilesMax = 512;
 constexpr size_t kTailEntries = 64;
+constexpr size_t kSyncsMax = 64;
 constexpr int64_t kReadEntriesMax = 4096;
 
 QueueEntry decode_entry(const char* raw) {
@@ -65,12 +66,13 @@ void OpenFiles::mark_dirty(const std::string& path, bool made) {
   dirty_and_made = dirty_and_made || made;
 }
 
-Status OpenFiles::sync_dirty() {
+Status OpenFiles::sync_dirty(const std::string& directory) {
   std::unordered_map<std::string, bool> dirty;
   {
     std::lock_guard lock(mutex_);
     dirty.swap(dirty_);
   }
+  if (dirty.size() > kSyncsMax) return files_.sync_everything(directory);
   std::set<std::string> directories;
   for (const auto& [path, made] : dirty) {
     auto file = get(path, io::OpenMode::kExisting);
@@ -78,14 +80,14 @@ Status OpenFiles::sync_dirty() {
     if (!file) return file.error();
     APOGEE_TRY((*file)->sync());
     if (!made) continue;
-    std::string directory = path;
+    std::string above = path;
     for (int level = 0; level < 3; ++level) {  // queue, topic, all queues
-      directory.resize(directory.rfind('/'));
-      directories.insert(directory);
+      above.resize(above.rfind('/'));
+      directories.insert(above);
     }
   }
-  for (const auto& directory : directories) {
-    auto synced = files_.sync_directory(directory);
+  for (const auto& made : directories) {
+    auto synced = files_.sync_directory(made);
     if (!synced && synced.error().code != Errc::kNotFound) return synced;
   }
   return {};

@@ -34,8 +34,8 @@ class OpenFiles {
 
   /// After each write; `made`: the file is new, so its directories want a sync too.
   void mark_dirty(const std::string& path, bool made);
-  /// Syncs what was marked. What is gone in the meantime is no error.
-  [[nodiscard]] Status sync_dirty();
+  /// Syncs what was marked, all of it below the directory. What is gone in the meantime is no error.
+  [[nodiscard]] Status sync_dirty(const std::string& directory);
 
  private:
   io::FileSystem& files_;
@@ -106,7 +106,7 @@ class ConsumeQueues {
   /// Thread: any.
   void remove_topic(std::string_view topic);
   /// Makes durable what was written before the call. Thread: any, one at a time.
-  [[nodiscard]] Status sync() { return open_files_.sync_dirty(); }
+  [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
   /// Every queue with its next offset, keyed as queue_key().

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <algorithm>
+#include <charconv>
 #include <map>
 
 #include "common/base/hash.h"
@@ -16,6 +18,7 @@ namespace apogee::store {
 namespace {
 
 constexpr int64_t kBatchBytesMax = 4 << 20;
+constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
 constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 
 struct QueueBatch {
@@ -53,6 +56,19 @@ void Dispatcher::wake() {
   std::lock_guard lock(mutex_);
   pending_ = true;
   wanted_.notify_one();
+}
+
+int64_t Dispatcher::tags_code_of(const message::RecordView& record) const {
+  if (record.topic == kScheduleTopic) {
+    auto text = message::find_property(record.properties, message::property::kDelayLevel);
+    int64_t level = 0;
+    if (text) std::from_chars(text->data(), text->data() + text->size(), level);
+    if (level > 0 && !delay_levels_ms_.empty())
+      return record.store_timestamp_ms +
+             delay_levels_ms_[static_cast<size_t>(std::min(level, static_cast<int64_t>(delay_levels_ms_.size()))) - 1];
+  }
+  auto tags = message::find_property(record.properties, message::property::kTags);
+  return tags ? java_string_hash(*tags) : 0;
 }
 
 Status Dispatcher::catch_up() {
@@ -129,8 +145,7 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
     if (position.kind == LogPosition::Kind::kRecord) {
       auto record = message::decode_record(rest);
       if (record && has_queue_entry(record->sys_flag)) {
-        auto tags = message::find_property(record->properties, message::property::kTags);
-        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags ? java_string_hash(*tags) : 0};
+        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags_code_of(*record)};
         auto& list = batches[{record->topic, record->queue_id}];
         if (list.empty() ||
             list.back().first + static_cast<QueueOffset>(list.back().entries.size()) != record->queue_offset)

@@ -5,6 +5,7 @@
 #include <mutex>
 #include <thread>
 
+#include "common/message/message_record.h"
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
 
@@ -17,8 +18,8 @@ namespace apogee::store {
 /// arrival listener. One thread of its own, woken by wake(); it owns the tails of the queues.
 class Dispatcher {
  public:
-  Dispatcher(CommitLog& log, ConsumeQueues& queues, const Logger& logger)
-      : log_(log), queues_(queues), logger_(logger) {}
+  Dispatcher(CommitLog& log, ConsumeQueues& queues, std::vector<int64_t> delay_levels_ms, const Logger& logger)
+      : log_(log), queues_(queues), delay_levels_ms_(std::move(delay_levels_ms)), logger_(logger) {}
   ~Dispatcher() { stop(); }
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
@@ -42,9 +43,11 @@ class Dispatcher {
  private:
   void run();
   [[nodiscard]] Status dispatch_batch(LogOffset end);
+  [[nodiscard]] int64_t tags_code_of(const message::RecordView& record) const;
 
   CommitLog& log_;
   ConsumeQueues& queues_;
+  const std::vector<int64_t> delay_levels_ms_;
   const Logger& logger_;
   ArrivalListener listener_;
   std::atomic<LogOffset> position_{0}, synced_position_{-1};

@@ -61,7 +61,7 @@ class FileMessageStore final : public MessageStore {
         log_(log_options(options_), files_, logger),
         queues_(options_.root_dir + "/consumequeue", options_.root_dir + "/consumequeue.removed",
                 options_.consume_queue_file_bytes, files_, logger),
-        dispatcher_(log_, queues_, logger) {}
+        dispatcher_(log_, queues_, options_.delay_levels_ms, logger) {}
   ~FileMessageStore() override { stop(); }
 
   Status recover();

@@ -43,6 +43,10 @@ struct StoreOptions {
   int64_t page_cache_busy_ms = 1'000;           ///< osPageCacheBusyTimeOutMills
   double disk_used_ratio_max = 0.90;            ///< above it writes are refused, reads go on
   bool check_crc_on_recover = true;             ///< checkCRCOnRecover
+  /// messageDelayLevel, from level 1 on. Entries of parked messages carry the time they are due, not a tags code.
+  std::vector<int64_t> delay_levels_ms = {1'000,   5'000,   10'000,    30'000,    60'000,    120'000,
+                                          180'000, 240'000, 300'000,   360'000,   420'000,   480'000,
+                                          540'000, 600'000, 1'200'000, 1'800'000, 3'600'000, 7'200'000};
 };
 
 /// A message before it has a place. Views are read during append() only.

@@ -66,6 +66,9 @@ class FileSystem {
   [[nodiscard]] virtual Status rename(const std::string& from, const std::string& to) = 0;
   /// Makes created, renamed and removed names of a directory durable.
   [[nodiscard]] virtual Status sync_directory(const std::string& path) = 0;
+  /// Makes everything durable that was written to the file system which holds the directory: one wait for the
+  /// disk where a sync of each of many files would take as many.
+  [[nodiscard]] virtual Status sync_everything(const std::string& directory) = 0;
   /// Locks the file's first byte as Apache RocketMQ does, also against this process. The file begins with `lock`,
   /// as there, and goes on with our process id. Error: kAlreadyExists, naming the holder's process id.
   [[nodiscard]] virtual Result<std::unique_ptr<DirectoryLock>> lock(const std::string& path) = 0;

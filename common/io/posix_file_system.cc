@@ -181,10 +181,14 @@ class PosixFileSystem final : public FileSystem {
     return ::rename(from.c_str(), to.c_str()) == 0 ? Status() : Status(from_errno(errno, "rename", from));
   }
 
-  Status sync_directory(const std::string& path) override {
+  Status sync_directory(const std::string& path) override { return sync_with(path, ::fsync); }
+
+  Status sync_everything(const std::string& directory) override { return sync_with(directory, ::syncfs); }
+
+  Status sync_with(const std::string& path, int (*call)(int)) {
     int fd = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) return from_errno(errno, "open", path);
-    int failed = ::fsync(fd) == 0 ? 0 : errno;
+    int failed = call(fd) == 0 ? 0 : errno;
     ::close(fd);
     return failed == 0 ? Status() : Status(from_errno(failed, "sync", path));
   }

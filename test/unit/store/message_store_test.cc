@@ -17,94 +17,9 @@
 #include "common/message/property_names.h"
 #include "store/file_names.h"
 #include "test/support/catch.h"
+#include "test/unit/store/store_bench.h"
 
 namespace apogee::store {
-namespace {
-
-namespace fs = std::filesystem;
-
-struct Directory {
-  fs::path path;
-  Directory() {
-    std::string name = (fs::temp_directory_path() / "apogee-store-XXXXXX").string();
-    REQUIRE(::mkdtemp(name.data()) != nullptr);
-    path = name;
-  }
-  ~Directory() {
-    std::error_code ignored;
-    fs::remove_all(path, ignored);
-  }
-};
-
-StoreOptions small_options(const fs::path& root) {
-  StoreOptions options;
-  options.root_dir = root.string();
-  options.commit_log_file_bytes = 64 * 1024;
-  options.consume_queue_file_bytes = 2'000;
-  options.disk_used_ratio_max = 1.01;
-  return options;
-}
-
-struct Running {
-  Logger logger;
-  std::unique_ptr<MessageStore> store;
-  std::mutex mutex;
-  std::condition_variable changed;
-  std::map<std::string, QueueOffset> arrived;
-
-  explicit Running(StoreOptions options) {
-    auto opened = MessageStore::open(std::move(options), logger);
-    if (!opened) FAIL(opened.error().message);
-    store = std::move(*opened);
-    store->set_arrival_listener([this](const std::vector<Arrival>& arrivals) {
-      std::lock_guard lock(mutex);
-      for (const auto& each : arrivals) arrived[each.topic + "-" + std::to_string(each.queue_id)] = each.max_offset;
-      changed.notify_all();
-    });
-    REQUIRE(store->start());
-  }
-  ~Running() {
-    if (store) store->stop();
-  }
-  bool wait_for(const std::string& queue, QueueOffset offset) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(20), [&] { return arrived[queue] >= offset; });
-  }
-};
-
-PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body,
-              std::string_view properties = {}, bool batch = false) {
-  MessageDraft draft;
-  draft.topic = topic;
-  draft.queue_id = queue;
-  draft.body = body;
-  draft.properties = properties;
-  draft.born_timestamp_ms = 1;
-  std::mutex mutex;
-  std::condition_variable told;
-  std::optional<PutResult> result;
-  auto done = [&](PutResult r) {
-    std::lock_guard lock(mutex);
-    result = std::move(r);
-    told.notify_one();
-  };
-  if (batch) {
-    store.append_batch(draft, done);
-  } else {
-    store.append(draft, done);
-  }
-  std::unique_lock lock(mutex);
-  REQUIRE(told.wait_for(lock, std::chrono::seconds(20), [&] { return result.has_value(); }));
-  return *result;
-}
-
-std::string body_of(const SharedBytes& record) {
-  auto decoded = message::decode_record(record.bytes);
-  REQUIRE(decoded);
-  return std::string(decoded->body);
-}
-
-}  // namespace
 
 TEST_CASE("MessageStore: what is appended is found in its queue, across files", "[store]") {
   Directory directory;

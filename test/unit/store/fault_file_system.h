@@ -1,0 +1,129 @@
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <map>
+#include <mutex>
+#include <string>
+
+#include "common/io/file_system.h"
+
+namespace apogee::store {
+
+enum class FileCall : uint8_t { kOpen, kWrite, kSync, kAllocate, kResize };
+
+/// The real file system, in which chosen calls on paths with a chosen part fail or wait. Thread: any.
+class FaultFileSystem final : public io::FileSystem {
+ public:
+  explicit FaultFileSystem(io::FileSystem& below = io::posix_file_system()) : below_(below) {}
+
+  /// From now on these calls fail with this code, until allow().
+  void fail(FileCall call, std::string path_part, Errc code) {
+    std::lock_guard lock(mutex_);
+    failing_[call] = {std::move(path_part), code};
+  }
+  void allow(FileCall call) {
+    std::lock_guard lock(mutex_);
+    failing_.erase(call);
+  }
+  /// From now on syncs of such paths wait, until release_syncs().
+  void hold_syncs(std::string path_part) {
+    std::lock_guard lock(mutex_);
+    held_ = std::move(path_part);
+  }
+  void release_syncs() {
+    std::lock_guard lock(mutex_);
+    held_.clear();
+    changed_.notify_all();
+  }
+  /// Waits until a sync is being held.
+  bool wait_for_held_sync() {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, std::chrono::seconds(20), [this] { return waiting_ > 0; });
+  }
+  int failures() const { return failures_; }
+
+  Status check(FileCall call, const std::string& path) {
+    std::unique_lock lock(mutex_);
+    if (call == FileCall::kSync) {
+      auto is_held = [&] { return !held_.empty() && path.find(held_) != std::string::npos; };
+      if (is_held()) {
+        ++waiting_;
+        changed_.notify_all();
+        changed_.wait(lock, [&] { return !is_held(); });
+        --waiting_;
+      }
+    }
+    auto found = failing_.find(call);
+    if (found == failing_.end() || path.find(found->second.path_part) == std::string::npos) return {};
+    ++failures_;
+    return Error(found->second.code, path + ": made to fail");
+  }
+
+  Result<std::unique_ptr<io::File>> open(const std::string& path, io::OpenMode mode) override;
+  Result<std::vector<std::string>> list(const std::string& directory) override { return below_.list(directory); }
+  bool exists(const std::string& path) override { return below_.exists(path); }
+  bool is_directory(const std::string& path) override { return below_.is_directory(path); }
+  Status make_directories(const std::string& path) override { return below_.make_directories(path); }
+  Status remove(const std::string& path) override { return below_.remove(path); }
+  Status remove_all(const std::string& path) override { return below_.remove_all(path); }
+  Status rename(const std::string& from, const std::string& to) override { return below_.rename(from, to); }
+  Status sync_directory(const std::string& path) override { return below_.sync_directory(path); }
+  Status sync_everything(const std::string& directory) override { return below_.sync_everything(directory); }
+  Result<std::unique_ptr<io::DirectoryLock>> lock(const std::string& path) override { return below_.lock(path); }
+  double used_ratio(const std::string&) override { return used_; }
+  void set_used_ratio(double used) { used_ = used; }
+
+ private:
+  struct Failure {
+    std::string path_part;
+    Errc code;
+  };
+  io::FileSystem& below_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::map<FileCall, Failure> failing_;  // guarded by mutex_
+  std::string held_;                     // guarded by mutex_
+  int waiting_ = 0;                      // guarded by mutex_
+  std::atomic<int> failures_{0};
+  std::atomic<double> used_{0.1};
+};
+
+class FaultFile final : public io::File {
+ public:
+  FaultFile(FaultFileSystem& faults, std::string path, std::unique_ptr<io::File> below)
+      : faults_(faults), path_(std::move(path)), below_(std::move(below)) {}
+  Result<size_t> read_at(int64_t offset, char* to, size_t bytes) override { return below_->read_at(offset, to, bytes); }
+  Status write_at(int64_t offset, std::string_view bytes) override {
+    APOGEE_TRY(faults_.check(FileCall::kWrite, path_));
+    return below_->write_at(offset, bytes);
+  }
+  Status sync() override {
+    APOGEE_TRY(faults_.check(FileCall::kSync, path_));
+    return below_->sync();
+  }
+  Status allocate(int64_t bytes) override {
+    APOGEE_TRY(faults_.check(FileCall::kAllocate, path_));
+    return below_->allocate(bytes);
+  }
+  Status resize(int64_t bytes) override {
+    APOGEE_TRY(faults_.check(FileCall::kResize, path_));
+    return below_->resize(bytes);
+  }
+  Status zero(int64_t offset, int64_t bytes) override { return below_->zero(offset, bytes); }
+  Result<int64_t> size() override { return below_->size(); }
+  Result<std::shared_ptr<io::MappedRegion>> map(size_t bytes) override { return below_->map(bytes); }
+
+ private:
+  FaultFileSystem& faults_;
+  const std::string path_;
+  std::unique_ptr<io::File> below_;
+};
+
+inline Result<std::unique_ptr<io::File>> FaultFileSystem::open(const std::string& path, io::OpenMode mode) {
+  APOGEE_TRY(check(FileCall::kOpen, path));
+  APOGEE_TRY_ASSIGN(auto file, below_.open(path, mode));
+  return std::unique_ptr<io::File>(std::make_unique<FaultFile>(*this, path, std::move(file)));
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,105 @@
+#pragma once
+
+#include <algorithm>
+#include <condition_variable>
+#include <filesystem>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "common/io/file_system.h"
+#include "common/message/message_record.h"
+#include "store/message_store.h"
+#include "test/support/catch.h"
+#include "test/support/temporary_directory.h"
+
+namespace apogee::store {
+
+namespace fs = std::filesystem;
+
+struct Directory {
+  test::TemporaryDirectory made;
+  fs::path path = made.path();
+};
+
+inline StoreOptions small_options(const fs::path& root) {
+  StoreOptions options;
+  options.root_dir = root.string();
+  options.commit_log_file_bytes = 64 * 1024;
+  options.consume_queue_file_bytes = 2'000;
+  options.disk_used_ratio_max = 1.01;
+  return options;
+}
+
+struct Running {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::map<std::string, QueueOffset> arrived;  // guarded by mutex
+  std::vector<std::string> lines;              // guarded by mutex: what was logged
+  Logger logger;
+  std::unique_ptr<MessageStore> store;
+
+  explicit Running(StoreOptions options, io::FileSystem& files = io::posix_file_system())
+      : logger([this](LogLevel, std::string_view line) {
+          std::lock_guard lock(mutex);
+          lines.emplace_back(line);
+        }) {
+    auto opened = MessageStore::open(std::move(options), logger, files);
+    if (!opened) FAIL(opened.error().message);
+    store = std::move(*opened);
+    store->set_arrival_listener([this](const std::vector<Arrival>& arrivals) {
+      std::lock_guard lock(mutex);
+      for (const auto& each : arrivals) arrived[each.topic + "-" + std::to_string(each.queue_id)] = each.max_offset;
+      changed.notify_all();
+    });
+    REQUIRE(store->start());
+  }
+  ~Running() {
+    if (store) store->stop();
+  }
+  bool logged(std::string_view part) {
+    std::lock_guard lock(mutex);
+    return std::any_of(lines.begin(), lines.end(),
+                       [&](const std::string& line) { return line.find(part) != std::string::npos; });
+  }
+  bool wait_for(const std::string& queue, QueueOffset offset) {
+    std::unique_lock lock(mutex);
+    return changed.wait_for(lock, std::chrono::seconds(20), [&] { return arrived[queue] >= offset; });
+  }
+};
+
+inline PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body,
+                     std::string_view properties = {}, bool batch = false) {
+  MessageDraft draft;
+  draft.topic = topic;
+  draft.queue_id = queue;
+  draft.body = body;
+  draft.properties = properties;
+  draft.born_timestamp_ms = 1;
+  std::mutex mutex;
+  std::condition_variable told;
+  std::optional<PutResult> result;
+  auto done = [&](PutResult r) {
+    std::lock_guard lock(mutex);
+    result = std::move(r);
+    told.notify_one();
+  };
+  if (batch) {
+    store.append_batch(draft, done);
+  } else {
+    store.append(draft, done);
+  }
+  std::unique_lock lock(mutex);
+  REQUIRE(told.wait_for(lock, std::chrono::seconds(20), [&] { return result.has_value(); }));
+  return *result;
+}
+
+inline std::string body_of(const SharedBytes& record) {
+  auto decoded = message::decode_record(record.bytes);
+  REQUIRE(decoded);
+  return std::string(decoded->body);
+}
+
+}  // namespace apogee::store
