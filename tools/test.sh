@@ -2,16 +2,19 @@
 # Installs the packages, builds and runs every test.
 #   tools/test.sh               release build, all tests
 #   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests
+#                               (--sanitize=address or --sanitize=thread: only the one)
 #   tools/test.sh --soak        also the long runs (more connections, longer times)
 #   tools/test.sh --fuzz        also an hour of fuzzing, shared by the fuzz targets
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,6s/^# \{0,1\}//p' "$0"; }
-sanitize=0 soak=0 fuzz=0
+usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+address=0 thread=0 soak=0 fuzz=0
 for argument in "$@"; do
   case "$argument" in
-    --sanitize) sanitize=1 ;;
+    --sanitize) address=1 thread=1 ;;
+    --sanitize=address) address=1 ;;
+    --sanitize=thread) thread=1 ;;
     --soak) soak=1 ;;
     --fuzz) fuzz=1 ;;
     -h | --help) usage; exit 0 ;;
@@ -37,11 +40,13 @@ run_ctest() {  # run_ctest PRESET ARGUMENTS...
 
 [ "$soak" = 0 ] || export APOGEE_SOAK=1
 stage "packages" tools/install-deps.sh
-if [ "$sanitize" = 1 ]; then
+if [ "$address" = 1 ]; then
   export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
-  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp
   stage "build asan+ubsan (clang)" tools/build.sh asan
   stage "tests asan+ubsan" run_ctest asan -LE interop
+fi
+if [ "$thread" = 1 ]; then
+  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp
   stage "build tsan (clang)" tools/build.sh tsan
   stage "tests tsan" run_ctest tsan -L 'unit|integration'
 fi

@@ -126,7 +126,7 @@ TEST_CASE("SYNC_FLUSH: after a failed sync nothing claims to be on disk any more
     auto refused = put(*running.store, "S", 0, "third");
     CHECK(refused.status == PutStatus::kServiceNotAvailable);
     CHECK(refused.detail == why);
-    CHECK(running.store->get("S", 0, 0, {}, nullptr).status == GetStatus::kFound);
+    CHECK(test::eventually([&] { return running.store->get("S", 0, 0, {}, nullptr).status == GetStatus::kFound; }));
   }
   CHECK(fs::exists(directory.path / "abort"));
 }
@@ -462,7 +462,8 @@ TEST_CASE("Topics are deleted while they are written and read", "[store]") {
 TEST_CASE("A file ends with a blank that names what is left of it; hosts may be IPv6", "[store]") {
   Directory directory;
   Running running(small_options(directory.path));
-  auto draft = draft_of("V6", std::string(3000, '6'));
+  const std::string body(3000, '6');
+  auto draft = draft_of("V6", body);
   draft.born_host = {std::string(16, '\x01'), 1234};
   draft.store_host = {std::string(16, '\x02'), 10911};
   LogOffset end = 0;

@@ -142,7 +142,8 @@ TEST_CASE("a record comes back as it was written, in every form") {
       auto bytes = encode_record(fields, 5, 1000);
       CHECK(bytes.size() == record_bytes(fields));
       place_record(bytes.data(), 6, 2000, 1700000000009);
-      auto record = decode_record(bytes + "what follows");
+      const std::string followed = bytes + "what follows";
+      auto record = decode_record(followed);
       REQUIRE(record);
       CHECK(record->bytes.size() == bytes.size());
       CHECK(record->magic == (v2 ? kRecordMagicV2 : kRecordMagicV1));
