@@ -1,6 +1,7 @@
 #include "common/loop/event_loop.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <uv.h>
 
 #include <atomic>
@@ -170,6 +171,11 @@ uv_loop_s* EventLoop::raw() { return &impl_->loop; }
 LoopThread::LoopThread(const char* name)
     : thread_([this, thread_name = std::string(name).substr(0, 15)] {
         pthread_setname_np(pthread_self(), thread_name.c_str());
+        // libuv writes without MSG_NOSIGNAL, and a peer that resets must not end an application of the SDK.
+        sigset_t broken_pipe;
+        sigemptyset(&broken_pipe);
+        sigaddset(&broken_pipe, SIGPIPE);
+        pthread_sigmask(SIG_BLOCK, &broken_pipe, nullptr);
         loop_.run();
       }) {}
 

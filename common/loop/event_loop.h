@@ -47,7 +47,7 @@ class EventLoop {
   std::unique_ptr<Impl> impl_;
 };
 
-/// An EventLoop with the thread that runs it; stops and joins in its destructor.
+/// An EventLoop with the thread that runs it; stops and joins in its destructor. The thread blocks SIGPIPE.
 class LoopThread {
  public:
   /// name: at most 15 characters, shown by top -H.

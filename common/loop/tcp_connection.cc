@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstring>
 #include <deque>
 
 #include "common/base/check.h"
@@ -102,11 +103,13 @@ struct TcpConnection::State {
       auto& front = unsent.front();
       if (bytes < front.size()) {
         front.bytes.remove_prefix(bytes);
-        return;
+        break;
       }
       bytes -= front.size();
       unsent.pop_front();
     }
+    auto held = callbacks;
+    if (held && held->on_written) held->on_written();
   }
 
   void flush() {
@@ -124,7 +127,7 @@ struct TcpConnection::State {
         wrote(static_cast<size_t>(taken));
         if (static_cast<size_t>(taken) == bytes) continue;
         // The socket is full: the rest of these buffers goes by a request, which waits for room.
-        flush_with_request();
+        if (!closing) flush_with_request();
         return;
       }
       if (taken == UV_EAGAIN) {
@@ -214,6 +217,50 @@ struct TcpConnection::Attempt {
   uv_getaddrinfo_t resolve{};
   uv_connect_t connect{};
   State* connecting = nullptr;
+  std::deque<sockaddr_storage> candidates;  ///< not tried yet
+
+  void finish(Result<std::unique_ptr<TcpConnection>> result) {
+    if (finished) return;
+    finished = true;
+    loop->cancel(deadline);
+    auto tell = std::move(done);
+    tell(std::move(result));
+  }
+
+  /// Tries the next address; the last one's failure is the attempt's.
+  static void connect_next(const std::shared_ptr<Attempt>& attempt) {
+    struct Connecting {
+      std::shared_ptr<Attempt> attempt;
+      State* state;
+    };
+    sockaddr_storage to = attempt->candidates.front();
+    attempt->candidates.pop_front();
+    auto* connecting = new Connecting{attempt, State::create(*attempt->loop)};
+    attempt->connect.data = connecting;
+    attempt->connecting = connecting->state;
+    int error = uv_tcp_connect(&attempt->connect, &connecting->state->handle, reinterpret_cast<sockaddr*>(&to),
+                               [](uv_connect_t* request, int status) {
+                                 std::unique_ptr<Connecting> c(static_cast<Connecting*>(request->data));
+                                 c->attempt->connecting = nullptr;
+                                 if (status < 0 || c->attempt->finished) {
+                                   c->state->close_handles();
+                                   return failed(c->attempt, status < 0 ? status : UV_ECANCELED);
+                                 }
+                                 c->state->opened();
+                                 c->attempt->finish(std::unique_ptr<TcpConnection>(new TcpConnection(c->state)));
+                               });
+    if (error < 0) {
+      attempt->connecting = nullptr;
+      connecting->state->close_handles();
+      delete connecting;
+      failed(attempt, error);
+    }
+  }
+
+  static void failed(const std::shared_ptr<Attempt>& attempt, int error) {
+    if (!attempt->finished && !attempt->candidates.empty()) return connect_next(attempt);
+    attempt->finish(uv_error(error, "connect to " + attempt->address));
+  }
 };
 
 Task TcpConnection::connect(EventLoop& loop, const std::string& address, Milliseconds timeout, Connected done) {
@@ -224,12 +271,10 @@ Task TcpConnection::connect(EventLoop& loop, const std::string& address, Millise
     return [] {};
   }
   // Shared by the requests and the timer: whoever comes last lets it go.
-  auto* held = new std::shared_ptr<Attempt>(std::make_shared<Attempt>());
-  std::shared_ptr<Attempt> attempt = *held;
+  auto attempt = std::make_shared<Attempt>();
   attempt->loop = &loop;
   attempt->address = address;
   attempt->done = std::move(done);
-  attempt->resolve.data = held;
   attempt->deadline = loop.run_after(timeout, [attempt, timeout] {
     if (attempt->finished) return;
     attempt->finished = true;
@@ -250,68 +295,39 @@ Task TcpConnection::connect(EventLoop& loop, const std::string& address, Millise
     a->done = nullptr;
   };
 
-  struct Connecting {
-    std::shared_ptr<Attempt> attempt;
-    State* state;
-  };
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  hints.ai_flags = AI_ADDRCONFIG;
-  auto port = std::to_string(parts->second);
-  static constexpr auto kFinish =
-      +[](const std::shared_ptr<Attempt>& a, Result<std::unique_ptr<TcpConnection>> result) {
-        if (a->finished) return;
-        a->finished = true;
-        a->loop->cancel(a->deadline);
-        auto tell = std::move(a->done);
-        tell(std::move(result));
-      };
   // A numeric address needs no resolver thread.
   sockaddr_storage numeric{};
-  bool is_numeric = uv_ip4_addr(parts->first.c_str(), parts->second, reinterpret_cast<sockaddr_in*>(&numeric)) == 0 ||
-                    uv_ip6_addr(parts->first.c_str(), parts->second, reinterpret_cast<sockaddr_in6*>(&numeric)) == 0;
-  static constexpr auto kConnect = +[](const std::shared_ptr<Attempt>& a, const sockaddr* to) {
-    auto* connecting = new Connecting{a, State::create(*a->loop)};
-    a->connect.data = connecting;
-    a->connecting = connecting->state;
-    int error = uv_tcp_connect(&a->connect, &connecting->state->handle, to, [](uv_connect_t* request, int status) {
-      std::unique_ptr<Connecting> c(static_cast<Connecting*>(request->data));
-      c->attempt->connecting = nullptr;
-      if (status < 0 || c->attempt->finished) {
-        c->state->close_handles();
-        return kFinish(c->attempt, uv_error(status < 0 ? status : UV_ECANCELED, "connect to " + c->attempt->address));
-      }
-      c->state->opened();
-      kFinish(c->attempt, std::unique_ptr<TcpConnection>(new TcpConnection(c->state)));
-    });
-    if (error < 0) {
-      a->connecting = nullptr;
-      connecting->state->close_handles();
-      delete connecting;
-      kFinish(a, uv_error(error, "connect to " + a->address));
-    }
-  };
-  if (is_numeric) {
-    delete held;
-    kConnect(attempt, reinterpret_cast<const sockaddr*>(&numeric));
+  if (uv_ip4_addr(parts->first.c_str(), parts->second, reinterpret_cast<sockaddr_in*>(&numeric)) == 0 ||
+      uv_ip6_addr(parts->first.c_str(), parts->second, reinterpret_cast<sockaddr_in6*>(&numeric)) == 0) {
+    attempt->candidates.push_back(numeric);
+    Attempt::connect_next(attempt);
     return give_up;
   }
+  // Held by the request until its callback, which comes in any case.
+  auto* held = new std::shared_ptr<Attempt>(attempt);
+  attempt->resolve.data = held;
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
   int error = uv_getaddrinfo(
       loop.raw(), &attempt->resolve,
       [](uv_getaddrinfo_t* request, int status, addrinfo* found) {
         std::unique_ptr<std::shared_ptr<Attempt>> mine(static_cast<std::shared_ptr<Attempt>*>(request->data));
         auto a = *mine;
-        if (status < 0 || found == nullptr) {
-          kFinish(a, uv_error(status < 0 ? status : UV_EAI_NONAME, "look up " + a->address));
-        } else if (!a->finished) {
-          kConnect(a, found->ai_addr);
+        for (addrinfo* each = found; status == 0 && each != nullptr; each = each->ai_next) {
+          sockaddr_storage to{};
+          std::memcpy(&to, each->ai_addr, std::min<size_t>(each->ai_addrlen, sizeof to));
+          a->candidates.push_back(to);
         }
         uv_freeaddrinfo(found);
+        if (a->finished) return;
+        if (a->candidates.empty())
+          return a->finish(uv_error(status < 0 ? status : UV_EAI_NONAME, "look up " + a->address));
+        Attempt::connect_next(a);
       },
-      parts->first.c_str(), port.c_str(), &hints);
+      parts->first.c_str(), std::to_string(parts->second).c_str(), &hints);
   if (error < 0) {
     delete held;
-    kFinish(attempt, uv_error(error, "look up " + address));
+    attempt->finish(uv_error(error, "look up " + address));
   }
   return give_up;
 }

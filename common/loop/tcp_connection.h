@@ -23,6 +23,8 @@ class TcpConnection {
     std::function<void(size_t bytes)> on_read;
     /// Once, when the peer closed or reading or writing failed; the connection is closed already.
     std::function<void(const Error& reason)> on_close;
+    /// May be empty. The kernel has taken more; written_bytes() tells how much in all.
+    std::function<void()> on_written = nullptr;
   };
 
   ~TcpConnection();
@@ -32,7 +34,8 @@ class TcpConnection {
   /// Takes an accepted descriptor over (closes it on failure).
   static Result<std::unique_ptr<TcpConnection>> adopt(EventLoop& loop, int descriptor);
   using Connected = std::function<void(Result<std::unique_ptr<TcpConnection>>)>;
-  /// Resolves "host:port" or "[v6]:port" and connects; `done` comes once, on the loop, within the timeout.
+  /// Resolves "host:port" or "[v6]:port" and connects, to each address that the name has until one takes
+  /// it; `done` comes once, on the loop, within the timeout.
   /// Returns what gives the attempt up without calling `done` (on the loop; nothing once it is over).
   static Task connect(EventLoop& loop, const std::string& address, Milliseconds timeout, Connected done);
 

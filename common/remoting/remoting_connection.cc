@@ -32,7 +32,7 @@ RemotingConnection::~RemotingConnection() {
 void RemotingConnection::start(Callbacks callbacks) {
   callbacks_ = std::move(callbacks);
   tcp_->start({[this] { return room_to_read(); }, [this](size_t bytes) { on_read(bytes); },
-               [this](const Error& reason) { fail(reason); }});
+               [this](const Error& reason) { fail(reason); }, [this] { tell_written(); }});
 }
 
 std::pair<char*, size_t> RemotingConnection::room_to_read() {
@@ -133,11 +133,15 @@ void RemotingConnection::release(size_t frame_bytes) {
   on_read(0);  // whole frames may wait in the chunk
 }
 
-void RemotingConnection::send(const Command& command) {
-  if (!tcp_) return;
+void RemotingConnection::send(const Command& command, Written written) {
+  if (!tcp_) {
+    if (written) written(Error(Errc::kClosed, "the connection to " + peer_ + " is closed"));
+    return;
+  }
   counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
   last_activity_ = Clock::now();
   tcp_->write(encode_frame(command));
+  if (written) unwritten_.emplace_back(tcp_->written_bytes() + tcp_->unsent_bytes(), std::move(written));
   if (tcp_ && tcp_->unsent_bytes() > limits_.unsent_bytes_max) {
     // Not from within the caller's turn: it may still use this connection.
     loop_.post([this, alive = alive_] {
@@ -188,12 +192,24 @@ void RemotingConnection::expire() {
   for (auto& done : late) done(Error(Errc::kTimeout, "no answer from " + peer + " in time"));
 }
 
+void RemotingConnection::tell_written() {
+  auto alive = alive_;
+  while (*alive && tcp_ && !unwritten_.empty() && unwritten_.front().first <= tcp_->written_bytes()) {
+    auto written = std::move(unwritten_.front().second);
+    unwritten_.pop_front();
+    written(Status());
+  }
+}
+
 void RemotingConnection::fail_pending(const Error& reason) {
   if (deadline_timer_ != 0) loop_.cancel(deadline_timer_);
   deadline_timer_ = 0;
   auto pending = std::move(pending_);
   pending_.clear();
+  auto unwritten = std::move(unwritten_);
+  unwritten_.clear();
   for (auto& [opaque, call] : pending) call.done(reason);
+  for (auto& [end, written] : unwritten) written(reason);
 }
 
 void RemotingConnection::fail(const Error& reason) {
@@ -201,12 +217,12 @@ void RemotingConnection::fail(const Error& reason) {
   auto tcp = std::move(tcp_);
   tcp->close();
   auto on_close = std::move(callbacks_.on_close);
-  auto alive = alive_;
   fail_pending(Error(Errc::kNetwork, reason.message));
   if (on_close) on_close(reason);
 }
 
 void RemotingConnection::close(const Error& reason) {
+  callbacks_.on_close = nullptr;  // the flush may find the peer gone; then nobody may destroy this in here
   if (tcp_) {
     tcp_->flush();
     auto tcp = std::move(tcp_);

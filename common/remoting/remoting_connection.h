@@ -3,10 +3,12 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
 #include "common/loop/tcp_connection.h"
 #include "common/remoting/remoting_server.h"
@@ -44,8 +46,10 @@ class RemotingConnection {
   RemotingConnection& operator=(const RemotingConnection&) = delete;
 
   void start(Callbacks callbacks);
-  /// Sends a response or a one-way request as it is.
-  void send(const Command& command);
+  /// Sends a response or a one-way request as it is. `written`, if given, comes once, on the loop, when the
+  /// kernel has taken all of it, or with the reason why it will not.
+  using Written = std::function<void(Status)>;
+  void send(const Command& command, Written written = nullptr);
   /// Sends a request under an opaque of its own; `done` comes once, on the loop.
   void call(Command request, int64_t timeout_ms, ReplyCallback done);
   /// Takes the bytes of an answered request off the budget; reading goes on when there is room again.
@@ -69,6 +73,7 @@ class RemotingConnection {
   bool cut_frame();
   void fail(const Error& reason);
   void fail_pending(const Error& reason);
+  void tell_written();
   void arm_deadline(Clock::time_point deadline);
   void expire();
   [[nodiscard]] bool over_budget() const;
@@ -88,6 +93,7 @@ class RemotingConnection {
   bool paused_ = false, cutting_ = false;
   size_t inflight_bytes_ = 0;
 
+  std::deque<std::pair<uint64_t, Written>> unwritten_;  ///< byte of the stream with which each is written
   std::unordered_map<int32_t, Pending> pending_;
   int32_t next_opaque_ = 1;
   loop::EventLoop::TimerId deadline_timer_ = 0;

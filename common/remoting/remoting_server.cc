@@ -163,7 +163,8 @@ struct RemotingServer::Impl {
 
   void dispatch(IoLoop& on, ConnectionId id, uint16_t local_port, Command request, size_t frame_bytes) {
     auto* connection = on.find(id);
-    if (!connection || on.stopping) return;
+    if (!connection) return;
+    if (on.stopping) return connection->release(frame_bytes);  // nobody will answer it
     Caller caller{id, connection->peer_address(), local_port};
     auto budget = std::make_shared<Budget>(io[static_cast<size_t>(on.index)], id, frame_bytes);
     bool oneway = request.is_oneway();

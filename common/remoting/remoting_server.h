@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,17 +31,21 @@ class Responder {
  public:
   using Send = std::function<void(Command)>;
   Responder() = default;
-  explicit Responder(Send send) : send_(std::make_shared<Send>(std::move(send))) {}
+  explicit Responder(Send send) : once_(std::make_shared<Once>(std::move(send))) {}
   void operator()(Command response) const {
-    if (send_ && *send_) {
-      Send once = std::move(*send_);
-      *send_ = nullptr;
-      once(std::move(response));
-    }
+    if (!once_ || once_->used.test_and_set()) return;
+    Send send = std::move(once_->send);
+    once_->send = nullptr;
+    if (send) send(std::move(response));
   }
 
  private:
-  std::shared_ptr<Send> send_;
+  struct Once {
+    std::atomic_flag used;
+    Send send;
+    explicit Once(Send s) : send(std::move(s)) {}
+  };
+  std::shared_ptr<Once> once_;
 };
 
 /// Called on the IO loop of the connection; must not block. The request's opaque and serialization must

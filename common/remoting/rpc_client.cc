@@ -34,7 +34,9 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
     bool connecting = false;
     loop::Task give_up_connecting;
     uint64_t generation = 0;
-    std::vector<Waiting> waiting;
+    std::vector<Waiting> waiting;                 ///< for the connection
+    loop::EventLoop::TimerId deadline_timer = 0;  ///< for the first of them whose time will be over
+    Clock::time_point deadline_armed{};
   };
 
   loop::EventLoop& loop;
@@ -61,19 +63,49 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
     }
     Peer& peer = peers[address];
     if (peer.connection) return send(peer, std::move(waiting));
+    if (!waiting.oneway) arm_deadline(address, peer, waiting.deadline);
     peer.waiting.push_back(std::move(waiting));
     if (!peer.connecting) connect(address, peer);
+  }
+
+  void arm_deadline(const std::string& address, Peer& peer, Clock::time_point deadline) {
+    if (peer.deadline_timer != 0) {
+      if (peer.deadline_armed <= deadline) return;
+      loop.cancel(peer.deadline_timer);
+    }
+    peer.deadline_armed = deadline;
+    auto wait = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    peer.deadline_timer =
+        loop.run_after(std::max(wait, std::chrono::milliseconds(0)), [weak = weak_from_this(), address] {
+          if (auto self = weak.lock()) self->expire_waiting(address);
+        });
+  }
+
+  void disarm_deadline(Peer& peer) {
+    if (peer.deadline_timer != 0) loop.cancel(peer.deadline_timer);
+    peer.deadline_timer = 0;
+  }
+
+  /// Calls whose time is over before there is a connection; the attempt goes on for the others.
+  void expire_waiting(const std::string& address) {
+    auto found = peers.find(address);
+    if (found == peers.end()) return;
+    Peer& peer = found->second;
+    peer.deadline_timer = 0;
+    auto now = Clock::now();
+    std::vector<Waiting> late, in_time;
+    for (auto& each : peer.waiting) (!each.oneway && each.deadline <= now ? late : in_time).push_back(std::move(each));
+    peer.waiting = std::move(in_time);
+    for (auto& each : peer.waiting)
+      if (!each.oneway) arm_deadline(address, peer, each.deadline);
+    for (auto& each : late) fail(each, Error(Errc::kTimeout, "no connection to " + address + " in time"));
   }
 
   void send(Peer& peer, Waiting waiting) {
     if (peer.connection->unsent_bytes() > options.connection_unsent_bytes_max / 2)
       return fail(waiting,
                   Error(Errc::kBusy, peer.connection->peer_address() + " does not take our requests fast enough"));
-    if (waiting.oneway) {
-      peer.connection->send(waiting.request);
-      if (waiting.oneway_done) waiting.oneway_done(Status());
-      return;
-    }
+    if (waiting.oneway) return peer.connection->send(waiting.request, std::move(waiting.oneway_done));
     auto left = std::chrono::duration_cast<std::chrono::milliseconds>(waiting.deadline - Clock::now()).count();
     peer.connection->call(std::move(waiting.request), std::max<int64_t>(left, 0), std::move(waiting.done));
   }
@@ -102,6 +134,7 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
     if (found == peers.end() || closed) return;
     Peer& peer = found->second;
     peer.connecting = false;
+    disarm_deadline(peer);
     auto waiting = std::move(peer.waiting);
     peer.waiting.clear();
     if (!tcp) {
@@ -185,6 +218,7 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
     if (found == peers.end()) return;
     Peer peer = std::move(found->second);
     peers.erase(found);
+    disarm_deadline(peer);
     addresses.erase(peer.generation);
     if (peer.connecting && peer.give_up_connecting) peer.give_up_connecting();
     for (auto& each : peer.waiting) fail(each, reason);

@@ -1,79 +1,14 @@
-#include <arpa/inet.h>
-#include <sys/socket.h>
-#include <unistd.h>
-
-#include <condition_variable>
 #include <future>
 #include <mutex>
 #include <thread>
 
 #include "common/remoting/command_codec.h"
-#include "common/remoting/remoting_server.h"
-#include "common/remoting/rpc_client.h"
-#include "test/support/catch.h"
+#include "test/unit/common/transport/echo_pair.h"
 
 namespace apogee::remoting {
-namespace {
 
 using namespace std::chrono_literals;
-
-template <typename Condition>
-bool eventually(Condition condition) {
-  for (int i = 0; i < 1000; ++i) {
-    if (condition()) return true;
-    std::mutex mutex;
-    std::unique_lock lock(mutex);
-    std::condition_variable().wait_for(lock, 5ms);
-  }
-  return false;
-}
-
-/// An echo server and a client of it.
-struct Pair {
-  Logger logger;
-  RemotingServer server;
-  loop::LoopThread thread{"client"};
-  RpcClient client;
-  std::string address;
-
-  static RemotingServer::Options options() {
-    RemotingServer::Options o;
-    o.bind_address = "127.0.0.1";
-    o.ports = {0};
-    return o;
-  }
-  static void echo(const Caller&, Command request, Responder respond) {
-    auto response = Command::response_to(request, 0);
-    response.body = request.body;
-    respond(std::move(response));
-  }
-  explicit Pair(RequestHandler handler = echo, RemotingServer::Options o = options())
-      : server(std::move(o), logger), client(thread.loop(), {}, logger) {
-    server.set_handler(std::move(handler));
-    REQUIRE(server.start());
-    address = "127.0.0.1:" + std::to_string(server.port());
-  }
-};
-
-Command request_with(std::string body) {
-  auto request = Command::request(RequestCode::kSendMessage);
-  request.body = SharedBytes::from(std::move(body));
-  return request;
-}
-
-int raw_connect(uint16_t port) {
-  int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in to{};
-  to.sin_family = AF_INET;
-  to.sin_port = htons(port);
-  ::inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
-  timeval limit{10, 0};
-  ::setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  REQUIRE(::connect(fd, reinterpret_cast<sockaddr*>(&to), sizeof to) == 0);
-  return fd;
-}
-
-}  // namespace
+using test::eventually;
 
 TEST_CASE("Transport: pipelined calls each get their own answer", "[transport]") {
   Pair pair;
