@@ -20,10 +20,8 @@ mapfile -t sources < <(git ls-files '*.cc' '*.h')
 
 # Format.
 if [ "$fix" = 1 ]; then clang-format -i "${sources[@]}"; fi
-clang-format --dry-run -Werror "${sources[@]}" 2>&1 | grep -E 'error:' | cut -d: -f1 | sort -u | while read -r file; do
-  echo "check: $file is not formatted (tools/check.sh --fix-format)" >&2
-done
-clang-format --dry-run -Werror "${sources[@]}" >/dev/null 2>&1 || failed=1
+unformatted=$(clang-format --dry-run -Werror "${sources[@]}" 2>&1 | sed -n 's/^\([^:]*\):.*error:.*/\1/p' | sort -u || true)
+for file in $unformatted; do complain "$file is not formatted (tools/check.sh --fix-format)"; done
 
 # Arrows: a folder includes only what stands below it.
 forbid() {  # forbid PATHSPEC PATTERN WHY
