@@ -17,9 +17,12 @@ class MappedRegion {
   virtual ~MappedRegion() = default;
   [[nodiscard]] virtual char* data() const = 0;
   [[nodiscard]] virtual size_t size() const = 0;
-  /// Makes the pages present and writable, so that no append takes a write fault. False when the kernel
-  /// cannot do it ahead of time; then the faults come with the appends.
+  /// Makes the pages present and writable, so that no append takes a write fault. True also where the kernel knows
+  /// no way to do it ahead of time: then the faults come with the appends. False: the pages cannot be had now (no
+  /// room, an I/O error), and touching them may raise SIGBUS.
   virtual bool populate(size_t offset, size_t bytes) = 0;
+  /// Keeps all pages in memory, mlock(2). False when the limit RLIMIT_MEMLOCK or the kernel refuses.
+  virtual bool lock_in_memory() { return false; }
 };
 
 /// An open file. Reads and writes at a position; thread: any.
@@ -31,6 +34,15 @@ class File {
   [[nodiscard]] virtual Status write_at(int64_t offset, std::string_view bytes) = 0;
   /// Until this returns success nothing written, also through a mapping, is durable.
   [[nodiscard]] virtual Status sync() = 0;
+  /// As sync(), for this range alone where the file is mapped: pages outside keep what populate() has made of them.
+  [[nodiscard]] virtual Status sync_range(int64_t offset, int64_t bytes) {
+    (void)offset, (void)bytes;
+    return sync();
+  }
+  /// Begins to write the range to the disk and does not wait for it. Says nothing about durability.
+  virtual void start_write_back(int64_t offset, int64_t bytes) { (void)offset, (void)bytes; }
+  /// The first position from `offset` on that may hold anything but zeros; the file's size when there is none.
+  [[nodiscard]] virtual Result<int64_t> next_data(int64_t offset) { return offset; }
   /// Reserves room for the whole file without writing it, where the file system can.
   [[nodiscard]] virtual Status allocate(int64_t bytes) = 0;
   /// Sets the length; a longer file is sparse.

@@ -26,6 +26,8 @@ Error from_errno(int error, const char* what, const std::string& path) {
   return Error(code, fmt::format("{} {}: {}", what, path, std::strerror(error)));
 }
 
+constexpr unsigned kPageBytes = 4096;
+
 class PosixRegion final : public MappedRegion {
  public:
   PosixRegion(char* data, size_t bytes) : data_(data), bytes_(bytes) {}
@@ -33,11 +35,12 @@ class PosixRegion final : public MappedRegion {
   char* data() const override { return data_; }
   size_t size() const override { return bytes_; }
   bool populate(size_t offset, size_t bytes) override {
-    constexpr size_t kPageBytes = 4096;
-    size_t begin = offset / kPageBytes * kPageBytes;
+    size_t begin = offset - offset % kPageBytes;
     size_t end = std::min(bytes_, offset + bytes);
-    return begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0;
+    if (begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+    return errno == EINVAL || errno == ENOSYS;
   }
+  bool lock_in_memory() override { return ::mlock(data_, bytes_) == 0; }
 
  private:
   char* data_;
@@ -77,6 +80,28 @@ class PosixFile final : public File {
 
   Status sync() override { return ::fdatasync(fd_) == 0 ? Status() : Status(from_errno(errno, "sync", path_)); }
 
+  Status sync_range(int64_t offset, int64_t bytes) override {
+    auto region = mapped_.lock();
+    if (!region) return sync();
+    int64_t begin = offset - offset % kPageBytes;
+    int64_t end = std::min(offset + bytes, static_cast<int64_t>(region->size()));
+    if (begin >= end) return {};
+    if (::msync(region->data() + begin, static_cast<size_t>(end - begin), MS_SYNC) == 0) return {};
+    return from_errno(errno, "sync", path_);
+  }
+
+  void start_write_back(int64_t offset, int64_t bytes) override {
+    ::sync_file_range(fd_, offset, bytes, SYNC_FILE_RANGE_WRITE);
+  }
+
+  Result<int64_t> next_data(int64_t offset) override {
+    off_t found = ::lseek(fd_, offset, SEEK_DATA);
+    if (found >= 0) return static_cast<int64_t>(found);
+    if (errno == ENXIO) return size();
+    if (errno == EINVAL || errno == EOPNOTSUPP) return offset;  // the file system does not know
+    return from_errno(errno, "seek", path_);
+  }
+
   Status allocate(int64_t bytes) override {
     // fallocate(2) itself: glibc's posix_fallocate would write every block where this is not supported.
     if (::fallocate(fd_, 0, 0, bytes) == 0) return {};
@@ -108,12 +133,15 @@ class PosixFile final : public File {
   Result<std::shared_ptr<MappedRegion>> map(size_t bytes) override {
     void* data = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd_, 0);
     if (data == MAP_FAILED) return from_errno(errno, "map", path_);
-    return std::shared_ptr<MappedRegion>(std::make_shared<PosixRegion>(static_cast<char*>(data), bytes));
+    auto region = std::make_shared<PosixRegion>(static_cast<char*>(data), bytes);
+    mapped_ = region;
+    return std::shared_ptr<MappedRegion>(std::move(region));
   }
 
  private:
   int fd_;
   std::string path_;
+  std::weak_ptr<PosixRegion> mapped_;  // set before the file is shared among threads
 };
 
 /// The process id that the holder of a lock has written behind the word; "" when there is none.
