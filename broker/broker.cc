@@ -112,6 +112,7 @@ struct Broker::Impl {
   std::unique_ptr<GroupAdminHandlers> group_admin_handlers;
   std::unique_ptr<ConfigAdminHandlers> config_admin_handlers;
   std::unique_ptr<StatsAdminHandlers> stats_admin_handlers;
+  std::unique_ptr<StoreAdminHandlers> store_admin_handlers;
   std::unique_ptr<ResetOffsetHandlers> reset_offset_handlers;
   std::unique_ptr<RelayHandlers> relay_handlers;
 
@@ -237,6 +238,7 @@ void Broker::Impl::build_handlers() {
       [this] { return figures(); },
       system_now_ms};
   stats_admin_handlers = std::make_unique<StatsAdminHandlers>(std::move(stats_parts));
+  store_admin_handlers = std::make_unique<StoreAdminHandlers>(StoreAdminHandlers::Parts{*topics, *store, logger});
   reset_offset_handlers = std::make_unique<ResetOffsetHandlers>(
       ResetOffsetHandlers::Parts{identity, *groups, *consumers, *offsets, *topics, *store, calls, logger});
   relay_handlers = std::make_unique<RelayHandlers>(RelayHandlers::Parts{identity, *consumers, *store, calls});
@@ -258,7 +260,8 @@ void Broker::Impl::build_handlers() {
                 method_of(queries, &QueueQueryHandlers::earliest_time));
   requests->add(Code::kViewMessageById, RunsOn::kReaders, method_of(queries, &QueueQueryHandlers::view_message));
   add_rows(*requests, {*client_handlers, *client_offset_handlers, *topic_admin_handlers, *group_admin_handlers,
-                       *config_admin_handlers, *stats_admin_handlers, *reset_offset_handlers, *relay_handlers});
+                       *config_admin_handlers, *stats_admin_handlers, *reset_offset_handlers, *relay_handlers,
+                       *store_admin_handlers});
   requests->set_vip_port(static_cast<uint16_t>(port - 2));
 }
 
@@ -279,6 +282,7 @@ void Broker::Impl::settings_changed(const ConfigAdminHandlers::Changes& changes)
   topics->set_auto_create(config.auto_create_topic);
   groups->set_auto_create(config.auto_create_group);
   held->set_max(static_cast<size_t>(config.held_pulls_max.get()));
+  store->set_retention(config.retention_options());
   for (const auto& change : changes) {
     // NameServers take topics over only with a new version.
     if (change.key == "brokerPermission")

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <utility>
 
@@ -43,6 +44,22 @@ std::string first_public_ipv4() {
   }
   freeifaddrs(list);
   return found;
+}
+
+/// The hours in a text like 04 or 04;16.
+Result<std::vector<int32_t>> hours_of(std::string_view text) {
+  std::vector<int32_t> hours;
+  for (auto part : split(text, ";")) {
+    part = trim(part);
+    if (part.empty() && !hours.empty()) continue;
+    int32_t hour = -1;
+    auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), hour);
+    if (error != std::errc() || end != part.data() + part.size() || hour < 0 || hour > 23)
+      return Error{Errc::kInvalidArgument,
+                   "\"" + std::string(text) + "\": hours from 00 to 23 are wanted, as 04 or 04;16"};
+    hours.push_back(hour);
+  }
+  return hours;
 }
 
 void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
@@ -139,7 +156,29 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("osPageCacheBusyTimeOutMills", &config.page_cache_busy_ms, {1, kHourMs},
                 "sends are refused as busy when an append takes longer", {"ms", false, false});
   table.add_int("diskSpaceWarningLevelRatio", &config.disk_used_percent_max, {1, 100},
-                "sends are refused above this use of the disk", {"percent", false, false});
+                "sends are refused above this use of the disk, until it is down to diskSpaceCleanForciblyRatio",
+                {"percent", false, false});
+  table.add_int("fileReservedTime", &config.file_reserved_hours, {0, 1'000'000},
+                "how long messages are kept; counts from when their file was full", {"h", true, false});
+  table.add_string("deleteWhen", &config.delete_when,
+                   [](std::string_view text) -> Status {
+                     APOGEE_TRY(hours_of(text));
+                     return {};
+                   },
+                   "hours of the day in which expired files go, as 04 or 04;16", {"", true, false});
+  table.add_int("diskMaxUsedSpaceRatio", &config.disk_clean_percent, {0, 100},
+                "above this use of the disk expired files go at any hour; taken as at least 10 and at most 95",
+                {"percent", false, false});
+  table.add_int("diskSpaceCleanForciblyRatio", &config.disk_forced_percent, {1, 100},
+                "above this use of the disk the oldest files go, expired or not", {"percent", false, false});
+  table.add_bool("cleanFileForciblyEnable", &config.clean_forcibly,
+                 "false: messages that have not expired stay, however full the disk");
+  table.add_int("cleanResourceInterval", &config.clean_interval_ms, {1, kHourMs}, "time between looks for such files",
+                {"ms", false, false});
+  table.add_int("deleteCommitLogFilesInterval", &config.delete_pause_ms, {0, kHourMs},
+                "pause between the removal of two files of the log", {"ms", false, false});
+  table.add_int("deleteFileBatchMax", &config.delete_files_max, {1, 1'000'000},
+                "most files of the log that are removed at one look");
   table.add_bool("checkCRCOnRecover", &config.check_crc_on_recover, "check bodies when recovering");
 
   table.group("Log");
@@ -193,6 +232,20 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.page_cache_busy_ms = page_cache_busy_ms;
   options.disk_used_ratio_max = disk_used_percent_max / 100.0;
   options.check_crc_on_recover = check_crc_on_recover;
+  options.retention = retention_options();
+  return options;
+}
+
+store::RetentionOptions BrokerConfig::retention_options() const {
+  store::RetentionOptions options;
+  if (auto hours = hours_of(delete_when.get())) options.delete_hours = std::move(*hours);
+  options.reserved_ms = file_reserved_hours * kHourMs;
+  options.clean_above = std::clamp<int32_t>(disk_clean_percent, 10, 95) / 100.0;
+  options.clean_forcibly_above = disk_forced_percent / 100.0;
+  options.clean_forcibly = clean_forcibly;
+  options.interval_ms = clean_interval_ms;
+  options.file_pause_ms = delete_pause_ms;
+  options.files_max = delete_files_max;
   return options;
 }
 

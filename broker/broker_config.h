@@ -74,6 +74,14 @@ struct BrokerConfig {
   int32_t message_bytes_max = 4 * 1024 * 1024;
   int64_t page_cache_busy_ms = 1'000;
   int32_t disk_used_percent_max = 90;
+  config::Tunable<int64_t> file_reserved_hours = 72;
+  config::Tunable<std::string> delete_when = "04";  ///< "04" or "04;13"
+  config::Tunable<int32_t> disk_clean_percent = 75;
+  config::Tunable<int32_t> disk_forced_percent = 85;
+  config::Tunable<bool> clean_forcibly = true;
+  config::Tunable<int64_t> clean_interval_ms = 10'000;
+  config::Tunable<int64_t> delete_pause_ms = 100;
+  config::Tunable<int32_t> delete_files_max = 10;
   bool check_crc_on_recover = true;
 
   // Log.
@@ -89,6 +97,7 @@ struct BrokerConfig {
   BrokerConfig();
 
   [[nodiscard]] store::StoreOptions store_options() const;
+  [[nodiscard]] store::RetentionOptions retention_options() const;
   [[nodiscard]] std::string config_file(const std::string& name) const { return store_root + "/config/" + name; }
 };
 

@@ -439,6 +439,26 @@ std::vector<std::shared_ptr<LogFile>> CommitLog::files() const {
   return list_;
 }
 
+Result<int> CommitLog::remove_files_before(LogOffset offset) {
+  int removed = 0;
+  for (;;) {
+    std::shared_ptr<LogFile> first;
+    {
+      std::shared_lock lock(list_mutex_);
+      if (list_.size() < 2 || list_.front()->begin + options_.file_bytes > std::min(offset, flushed())) return removed;
+      first = list_.front();
+    }
+    APOGEE_TRY(files_.remove(options_.directory + "/" + file_name_of(first->begin)));
+    {
+      std::unique_lock lock(list_mutex_);
+      list_.erase(list_.begin());
+    }
+    ++removed;
+    // Before the next one goes: a log with a file missing in the middle would not start.
+    APOGEE_TRY(files_.sync_directory(options_.directory));
+  }
+}
+
 std::shared_ptr<LogFile> CommitLog::file_at(LogOffset offset) const {
   std::shared_lock lock(list_mutex_);
   if (list_.empty() || offset < list_.front()->begin) return nullptr;

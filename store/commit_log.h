@@ -98,6 +98,11 @@ class CommitLog {
   [[nodiscard]] std::optional<SharedBytes> read_up_to(LogOffset offset, LogOffset end) const;
   [[nodiscard]] std::vector<std::shared_ptr<LogFile>> files() const;
 
+  /// Removes files that end at or before the offset and are on disk; never the last one. What readers hold of them
+  /// stays readable, and their room comes back when nobody holds anything. Returns how many went. Error: kIo.
+  /// Thread: one at a time.
+  [[nodiscard]] Result<int> remove_files_before(LogOffset offset);
+
   [[nodiscard]] bool writable(std::string* why) const;
   void refuse_writes(Refusal refusal, std::string why);
   void take_writes(Refusal refusal) { refuse_writes(refusal, {}); }  ///< again, unless refused for another reason

@@ -18,14 +18,21 @@ constexpr size_t kOpenFilesMax = 512;
 constexpr size_t kTailEntries = 64;
 constexpr size_t kSyncsMax = 64;
 constexpr int64_t kReadEntriesMax = 4096;
+constexpr int64_t kBlanksAtOnce = 65'536;
 
 QueueEntry decode_entry(const char* raw) {
   return {load_be<int64_t>(raw), load_be<int32_t>(raw + 8), load_be<int64_t>(raw + 12)};
 }
 bool is_written(const QueueEntry& entry) { return entry.physical_offset >= 0 && entry.record_bytes > 0; }
 bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntryBytes; }
-std::vector<QueueEntry> blanks(int64_t count) {
-  return std::vector<QueueEntry>(static_cast<size_t>(count), {0, kBlankEntryBytes, 0});
+/// The offset of the record that follows keeps the offsets of a queue ascending, for binary search.
+std::vector<QueueEntry> blanks(int64_t count, LogOffset next_record) {
+  return std::vector<QueueEntry>(static_cast<size_t>(count), {next_record, kBlankEntryBytes, 0});
+}
+void raise_to(std::atomic<QueueOffset>& value, QueueOffset least) {
+  QueueOffset now = value.load();
+  while (now < least && !value.compare_exchange_weak(now, least)) {
+  }
 }
 
 }  // namespace
@@ -145,7 +152,7 @@ Status ConsumeQueue::load() {
       (written(middle) ? low : high) = middle;
     }
     next_ = low + 1;
-    min_ = first_file_;
+    min_ = first_file_.load();
     return {};
   }
   return {};
@@ -155,7 +162,7 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
   constexpr int64_t kLookedAtOnce = 512;
   QueueOffset next = max();
   for (bool done = false; next > first_file_ && !done;) {
-    QueueOffset from = std::max(first_file_, next - kLookedAtOnce);
+    QueueOffset from = std::max(first_file_.load(), next - kLookedAtOnce);
     auto entries = read_files(from, next - from);
     if (entries.empty()) return Error(Errc::kIo, directory_ + ": cannot be read");
     next = from + static_cast<QueueOffset>(entries.size());
@@ -190,35 +197,65 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
 }
 
 Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
-  QueueOffset low = first_file_, high = max();
+  if (first_record_ >= log_begin) return {};
+  QueueOffset low = std::max(first_file_.load(), min()), high = max();
+  LogOffset found = -1;
   while (low < high) {
     QueueOffset middle = low + (high - low) / 2;
     auto entry = read_files(middle, 1);
-    if (entry.empty()) return Error(Errc::kIo, directory_ + ": cannot be read");
-    bool before = is_blank(entry.front()) || entry.front().physical_offset < log_begin;
-    if (before) {
+    if (entry.empty()) return removed_ ? Status() : Status(Error(Errc::kIo, directory_ + ": cannot be read"));
+    // In front of the first record of a queue stand blanks with offset 0.
+    const LogOffset record = entry.front().physical_offset;
+    if (record < log_begin || (record == 0 && is_blank(entry.front()))) {
       low = middle + 1;
     } else {
       high = middle;
+      found = record;
     }
   }
-  min_ = std::max(min(), low);
+  raise_to(min_, low);
+  if (found >= 0) first_record_ = found;
   return {};
+}
+
+Status ConsumeQueue::remove_old_files() {
+  const QueueOffset next = max();
+  if (next == 0) return {};
+  const QueueOffset keep = std::min(min(), (next - 1) / entries_per_file_ * entries_per_file_);
+  while (first_file_ + entries_per_file_ <= keep) {
+    if (auto removed = files_.remove(path_of(first_file_)); !removed && removed.error().code != Errc::kNotFound)
+      return removed_ ? Status() : removed;
+    first_file_ += entries_per_file_;
+    open_files_.forget_below(directory_);
+    // Before the next one goes: what follows a missing file would be taken for lost.
+    auto synced = files_.sync_directory(directory_);
+    if (!synced) return synced.error().code == Errc::kNotFound ? Status() : synced;  // removed meanwhile
+  }
+  return {};
+}
+
+bool ConsumeQueue::close_if_expired() {
+  std::lock_guard lock(append_mutex_);
+  if (expired()) closed_ = true;
+  return closed_;
 }
 
 Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& entries) {
   if (first < 0) return Error(Errc::kCorrupt, fmt::format("{}: a record with queue offset {}", directory_, first));
+  std::lock_guard appending(append_mutex_);
+  if (closed_) return Error(Errc::kClosed, directory_ + ": removed as expired");
   QueueOffset next = max();
   if (first > next && next == 0) {
     // The queue begins after the log was cut at its front. Entries in front of it, within its file, are blank.
     first_file_ = first / entries_per_file_ * entries_per_file_;
-    APOGEE_TRY(write(first_file_, blanks(first - first_file_)));
+    APOGEE_TRY(write(first_file_, blanks(first - first_file_, 0)));
     min_ = first;
     next_ = next = first;
-  } else if (first - next > entries_per_file_) {
+  } else if (first - next > entries_per_file_ && first > floor_) {
     return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but {} is the next one", directory_, first, next));
   } else if (first > next) {
-    APOGEE_TRY(write(next, blanks(first - next)));
+    for (QueueOffset at = next; at < first; at += kBlanksAtOnce)
+      APOGEE_TRY(write(at, blanks(std::min(kBlanksAtOnce, first - at), entries.front().physical_offset)));
     std::lock_guard lock(tail_mutex_);
     tail_.clear();
     next_ = next = first;
@@ -321,7 +358,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool afte
       int32_t queue_id = 0;
       auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), queue_id);
       if (error != std::errc() || end != name.data() + name.size() || queue_id < 0) continue;
-      auto queue = std::make_shared<ConsumeQueue>(topic_directory + "/" + name, file_bytes_, open_files_, files_);
+      auto queue = make(topic, queue_id);
       APOGEE_TRY(queue->load());
       APOGEE_TRY(queue->cut_beyond(trusted_end, after_crash));
       APOGEE_TRY(queue->set_log_begin(log_begin));
@@ -348,40 +385,108 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
   if (auto queue = find(topic, queue_id)) return queue;
   std::unique_lock lock(mutex_);
   auto& queue = topics_[std::string(topic)][queue_id];
-  if (!queue)
-    queue = std::make_shared<ConsumeQueue>(fmt::format("{}/{}/{}", directory_, topic, queue_id), file_bytes_,
-                                           open_files_, files_);
+  if (!queue) queue = make(topic, queue_id);
   return queue;
 }
 
-void ConsumeQueues::remove_topic(std::string_view topic) {
-  std::string topic_directory = fmt::format("{}/{}", directory_, topic);
+std::shared_ptr<ConsumeQueue> ConsumeQueues::make(std::string_view topic, int32_t queue_id) {
+  auto queue = std::make_shared<ConsumeQueue>(fmt::format("{}/{}/{}", directory_, topic, queue_id), file_bytes_,
+                                              open_files_, files_);
+  if (floors_ != nullptr) queue->set_floor(floors_->of(queue_key(topic, queue_id)));
+  return queue;
+}
+
+std::string ConsumeQueues::move_away_locked(const std::string& directory) {
+  open_files_.forget_below(directory);
   std::string gone = fmt::format("{}/{}", trash_, removals_.fetch_add(1));
+  auto moved = files_.make_directories(trash_);
+  if (moved) moved = files_.rename(directory, gone);
+  if (moved) return gone;
+  if (moved.error().code == Errc::kNotFound) return {};
+  logger_.warn("{}", moved.error().message);
+  return directory;
+}
+
+void ConsumeQueues::remove_topic(std::string_view topic) {
+  std::string gone;
   {
     std::unique_lock lock(mutex_);
     auto found = topics_.find(topic);
     if (found == topics_.end()) return;
     for (auto& [id, queue] : found->second) queue->set_removed();
     topics_.erase(found);
-    open_files_.forget_below(topic_directory);
-    // Renamed under the lock, because the topic may come again at once; the files go outside of it.
-    auto moved = files_.make_directories(trash_);
-    if (moved) moved = files_.rename(topic_directory, gone);
-    if (!moved && moved.error().code == Errc::kNotFound) return;
-    if (!moved) {
-      logger_.warn("{}", moved.error().message);
-      gone = topic_directory;
-    }
+    gone = move_away_locked(fmt::format("{}/{}", directory_, topic));
   }
+  if (gone.empty()) return;
   if (auto removed = files_.remove_all(gone); !removed) logger_.warn("{}", removed.error().message);
 }
 
-std::vector<std::pair<std::string, QueueOffset>> ConsumeQueues::next_offsets() const {
+std::vector<std::pair<std::string, QueueOffset>> ConsumeQueues::next_offsets(std::string_view topic) const {
   std::vector<std::pair<std::string, QueueOffset>> offsets;
   std::shared_lock lock(mutex_);
-  for (auto& [topic, ids] : topics_)
-    for (auto& [id, queue] : ids) offsets.emplace_back(queue_key(topic, id), queue->max());
+  for (auto& [name, ids] : topics_)
+    for (auto& [id, queue] : ids)
+      if (topic.empty() || topic == name) offsets.emplace_back(queue_key(name, id), queue->max());
   return offsets;
+}
+
+void ConsumeQueues::set_log_begin(LogOffset log_begin) {
+  std::vector<std::shared_ptr<ConsumeQueue>> all;
+  {
+    std::shared_lock lock(mutex_);
+    for (auto& [topic, ids] : topics_)
+      for (auto& [id, queue] : ids) all.push_back(queue);
+  }
+  for (auto& queue : all) {
+    auto done = queue->set_log_begin(log_begin);
+    if (done) done = queue->remove_old_files();
+    if (!done) logger_.warn("{}", done.error().message);  // done again when the next file of the log goes
+  }
+}
+
+std::vector<ExpiredQueue> ConsumeQueues::expired() const {
+  std::vector<ExpiredQueue> queues;
+  std::shared_lock lock(mutex_);
+  for (auto& [topic, ids] : topics_) {
+    if (topic == kScheduleTopic) continue;  // the delay service keeps offsets of its own; as in Apache RocketMQ
+    for (auto& [id, queue] : ids)
+      if (queue->expired()) queues.push_back({topic, id, queue->max()});
+  }
+  return queues;
+}
+
+size_t ConsumeQueues::remove_expired(const std::vector<ExpiredQueue>& queues) {
+  std::vector<std::string> gone;
+  size_t removed = 0;
+  for (const auto& each : queues) {
+    // The dispatcher finds its queue under this lock, so an entry that comes now goes to a queue that begins anew.
+    std::unique_lock lock(mutex_);
+    auto topic = topics_.find(each.topic);
+    if (topic == topics_.end()) continue;
+    auto queue = topic->second.find(each.queue_id);
+    if (queue == topic->second.end() || !queue->second->close_if_expired()) continue;
+    std::string directory = queue->second->directory();
+    topic->second.erase(queue);
+    if (topic->second.empty()) {
+      directory.resize(directory.rfind('/'));
+      topics_.erase(topic);
+    }
+    gone.push_back(move_away_locked(directory));
+    ++removed;
+    logger_.info("queue {} of topic {} removed: all of its {} messages have expired", each.queue_id, each.topic,
+                 each.next);
+  }
+  for (const auto& directory : gone)
+    if (!directory.empty())
+      if (auto done = files_.remove_all(directory); !done) logger_.warn("{}", done.error().message);
+  return removed;
+}
+
+std::vector<std::string> ConsumeQueues::topics() const {
+  std::vector<std::string> names;
+  std::shared_lock lock(mutex_);
+  for (auto& each : topics_) names.push_back(each.first);
+  return names;
 }
 
 }  // namespace apogee::store

@@ -17,6 +17,7 @@
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
 #include "store/message_store.h"
+#include "store/queue_floors.h"
 
 namespace apogee::store {
 
@@ -24,6 +25,8 @@ namespace apogee::store {
 inline constexpr int64_t kQueueEntryBytes = 20;
 /// Record bytes of an entry that stands for no message: the log of it was deleted before the queue began.
 inline constexpr int32_t kBlankEntryBytes = 0x7FFFFFFF;
+/// Its queues hold messages that are not due yet.
+inline constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
 
 /// Open files, at most `limit` of them, least recently used first out. Thread: any.
 class OpenFiles {
@@ -57,13 +60,21 @@ class ConsumeQueue {
   /// Forgets entries of records that end behind `limit`, and zeroes them and all that follows; after a crash also
   /// what follows when no entry was cut.
   [[nodiscard]] Status cut_beyond(LogOffset limit, bool after_crash);
-  /// Sets the minimum to the first entry of a record at or after the log's beginning.
+  /// Raises the minimum to the first entry of a record at or after the log's beginning. Thread: one at a time.
   [[nodiscard]] Status set_log_begin(LogOffset log_begin);
+  /// Removes files all of whose entries are below the minimum; never the last one. Thread: as set_log_begin().
+  [[nodiscard]] Status remove_old_files();
+  /// Offsets up to this may be missing in front of an entry, however many: the floor table has counted them.
+  void set_floor(QueueOffset floor) { floor_ = floor; }
+  /// Whether it has had entries, and all of their records have left the log.
+  [[nodiscard]] bool expired() const { return max() > 0 && min() == max(); }
+  /// If it is expired, append() answers kClosed from now on. Thread: any.
+  [[nodiscard]] bool close_if_expired();
 
   /// Entries of consecutive offsets from `first` on. Those that are there already are skipped. A gap in front of
   /// them, which only damage leaves, is filled with blank entries, so that the queue goes on.
-  /// Errors: kCorrupt when the gap is wider than a file: no log has lost that much; kIo, kDiskFull: to be tried
-  /// again, which is harmless.
+  /// Errors: kCorrupt when the gap is wider than a file and ends behind the floor: no log has lost that much; kClosed:
+  /// another object stands for the queue now; kIo, kDiskFull: to be tried again, which is harmless.
   [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries);
   /// Up to `count` entries from an offset within [min, max).
   [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
@@ -83,12 +94,22 @@ class ConsumeQueue {
   const int64_t entries_per_file_;
   OpenFiles& open_files_;
   io::FileSystem& files_;
-  QueueOffset first_file_ = 0;  // dispatcher's, after load constant
+  std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
+  QueueOffset floor_ = 0;                   // constant once others see the queue
   bool directory_made_ = false;
+  std::mutex append_mutex_;
+  bool closed_ = false;                      // guarded by append_mutex_
+  std::atomic<LogOffset> first_record_{-1};  // of the entry at min_ or before it, if known
   std::atomic<QueueOffset> next_{0}, min_{0};
   std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;
   std::deque<QueueEntry> tail_;  // guarded by tail_mutex_: the entries just below next_
+};
+
+struct ExpiredQueue {
+  std::string topic;
+  int32_t queue_id = 0;
+  QueueOffset next = 0;
 };
 
 /// All queues. Thread: any for find and next_offsets; the dispatcher for the rest, unless said otherwise.
@@ -97,6 +118,8 @@ class ConsumeQueues {
   /// trash: where directories go before their files are removed; beside `directory`.
   ConsumeQueues(std::string directory, std::string trash, int64_t file_bytes, io::FileSystem& files,
                 const Logger& logger);
+  /// For ConsumeQueue::set_floor(); before load(). `floors` outlives the queues.
+  void set_floors(const QueueFloors& floors) { floors_ = &floors; }
 
   /// Entries of records that end behind `trusted_end` are cut: the log does not have them, or a crash may have
   /// torn them and they are dispatched again.
@@ -109,11 +132,23 @@ class ConsumeQueues {
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
-  /// Every queue with its next offset, keyed as queue_key().
-  [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets() const;
+  /// Every queue with its next offset, keyed as queue_key(); of one topic, or of all.
+  [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets(std::string_view topic = {}) const;
+  /// The log begins there now: minimum offsets rise, and files below them go. Thread: any, one at a time.
+  void set_log_begin(LogOffset log_begin);
+  /// Queues that are expired now, but for those of delayed messages, with their next offsets. Thread: any.
+  [[nodiscard]] std::vector<ExpiredQueue> expired() const;
+  /// Removes those that still are. Returns how many. Thread: any.
+  size_t remove_expired(const std::vector<ExpiredQueue>& queues);
+  [[nodiscard]] std::vector<std::string> topics() const;
   static std::string queue_key(std::string_view topic, int32_t queue_id);
 
  private:
+  [[nodiscard]] std::shared_ptr<ConsumeQueue> make(std::string_view topic, int32_t queue_id);
+  /// Renames a directory into the trash, because its name may come again at once; the answer is to be removed, and
+  /// empty when there was nothing.
+  [[nodiscard]] std::string move_away_locked(const std::string& directory);
+
   const std::string directory_, trash_;
   const int64_t file_bytes_;
   io::FileSystem& files_;
@@ -123,6 +158,7 @@ class ConsumeQueues {
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;
   std::atomic<int64_t> removals_{0};
+  const QueueFloors* floors_ = nullptr;
 };
 
 }  // namespace apogee::store

@@ -18,7 +18,6 @@ namespace apogee::store {
 namespace {
 
 constexpr int64_t kBatchBytesMax = 4 << 20;
-constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
 constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 
 struct QueueBatch {
@@ -166,7 +165,13 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
       if (batch.first > before && before > 0)
         logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
                       before);
-      if (auto added = queue->append(batch.first, batch.entries); !added) {
+      auto added = queue->append(batch.first, batch.entries);
+      while (!added && added.error().code == Errc::kClosed) {
+        queue = queues_.find_or_create(batch.topic, batch.queue_id);
+        before = queue->max();
+        added = queue->append(batch.first, batch.entries);
+      }
+      if (!added) {
         if (added.error().code == Errc::kCorrupt) {
           logger_.error("dispatch: {}", added.error().message);
         } else if (failed) {

@@ -16,7 +16,9 @@
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
 #include "store/dispatcher.h"
+#include "store/queue_floors.h"
 #include "store/recovery.h"
+#include "store/retention.h"
 
 namespace apogee::store {
 
@@ -25,7 +27,8 @@ namespace {
 constexpr size_t kPropertiesBytesMax = message::kPropertiesBytesMax;
 constexpr size_t kTopicBytesV1Max = 127;
 constexpr size_t kTopicBytesMax = 255;
-constexpr auto kKeepInterval = std::chrono::seconds(1);
+/// The floor table is saved once in so many looks of the keeper, and before files go.
+constexpr int kLooksPerFloors = 10;
 /// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
 constexpr int64_t kEntriesScannedMin = 800;
 
@@ -61,7 +64,13 @@ class FileMessageStore final : public MessageStore {
         log_(log_options(options_), files_, logger),
         queues_(options_.root_dir + "/consumequeue", options_.root_dir + "/consumequeue.removed",
                 options_.consume_queue_file_bytes, files_, logger),
-        dispatcher_(log_, queues_, options_.delay_levels_ms, logger) {}
+        dispatcher_(log_, queues_, options_.delay_levels_ms, logger),
+        floors_(path("queueFloors"), files_, logger),
+        retention_({log_, files_, logger, log_options(options_).directory, options_.root_dir + "/consumequeue",
+                    options_.disk_used_ratio_max, options_.now_ms},
+                   options_.retention) {
+    queues_.set_floors(floors_);
+  }
   ~FileMessageStore() override { stop(); }
 
   Status recover();
@@ -82,7 +91,11 @@ class FileMessageStore final : public MessageStore {
   std::optional<SharedBytes> record_at(LogOffset offset) override;
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
-  void delete_topic(std::string_view topic) override { queues_.remove_topic(topic); }
+  void delete_topic(std::string_view topic) override;
+  std::vector<std::string> topics() override { return queues_.topics(); }
+  Result<size_t> clean_expired_queues() override;
+  void clean_expired_files() override;
+  void set_retention(const RetentionOptions& options) override { retention_.set_options(options); }
   StoreFigures figures() override;
   bool writable(std::string* why) override { return log_.writable(why); }
 
@@ -100,7 +113,10 @@ class FileMessageStore final : public MessageStore {
   [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
   void place(CommitLog::Unit unit, PutCallback done);
   void run_keeper();
-  void look_at_disk();
+  void clean_log();
+  void keep_floors(bool now);
+  /// The log begins there now: told to every part that holds positions in it.
+  void log_begins_at(LogOffset begin) { queues_.set_log_begin(begin); }
   void save_checkpoint();
   [[nodiscard]] std::optional<int64_t> time_of(const QueueEntry& entry) const;
 
@@ -111,14 +127,17 @@ class FileMessageStore final : public MessageStore {
   CommitLog log_;
   ConsumeQueues queues_;
   Dispatcher dispatcher_;
+  QueueFloors floors_;
+  Retention retention_;
   bool started_ = false, stopped_ = false;
 
   std::mutex keeper_mutex_;
   std::condition_variable keeper_wanted_;
   bool stop_keeper_ = false;     // guarded by keeper_mutex_
+  bool look_now_ = false;        // guarded by keeper_mutex_
   std::thread keeper_;           // syncs of queues, checkpoint and disk space
   Checkpoint saved_checkpoint_;  // the keeper's
-  std::atomic<bool> disk_full_{false};
+  int looks_ = 0;                // the keeper's
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
 
@@ -134,13 +153,14 @@ Status FileMessageStore::recover() {
                               recovered.last_store_time_ms};
   APOGEE_TRY_ASSIGN(std::string cut, log_.set_end(end));
   if (!cut.empty()) logger_.warn("the log was cut at {}: {}", recovered.end, cut);
+  APOGEE_TRY(floors_.load());
   APOGEE_TRY(queues_.load(log_.begin(), clean ? recovered.end : recovered.walked_from, !clean));
   // Before this place every record is in its queue: after a clean stop where the queues end; else where the
   // walk began, if the queues are there at all.
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   APOGEE_TRY(dispatcher_.catch_up());
-  for (auto& [key, next] : queues_.next_offsets()) log_.set_next_offset(key, next);
+  for (auto& [key, next] : floors_.joined(queues_.next_offsets())) log_.set_next_offset(key, next);
 
   APOGEE_TRY_ASSIGN(auto abort, files_.open(path("abort"), io::OpenMode::kCreate));
   APOGEE_TRY(abort->resize(0));
@@ -150,7 +170,7 @@ Status FileMessageStore::recover() {
 
 Status FileMessageStore::start() {
   log_.set_growth_listener([this] { dispatcher_.wake(); });
-  look_at_disk();
+  retention_.look_at_disk();
   log_.start();
   dispatcher_.start();
   keeper_ = std::thread([this] {
@@ -175,6 +195,8 @@ void FileMessageStore::stop() {
   keeper_.join();
   dispatcher_.sync_queues();
   save_checkpoint();
+  keep_floors(false);  // what waited for a sync
+  keep_floors(true);
   bool complete = synced && dispatcher_.position() >= log_.end() && dispatcher_.all_synced();
   if (complete) {
     files_.remove(path("abort")).ignore("then the next start takes the long way");
@@ -183,29 +205,64 @@ void FileMessageStore::stop() {
 }
 
 void FileMessageStore::run_keeper() {
+  const auto interval = std::chrono::milliseconds(options_.keep_interval_ms);
   std::unique_lock lock(keeper_mutex_);
-  while (!keeper_wanted_.wait_for(lock, kKeepInterval, [this] { return stop_keeper_; })) {
+  for (;;) {
+    keeper_wanted_.wait_for(lock, interval, [this] { return stop_keeper_ || look_now_; });
+    if (stop_keeper_) return;
+    look_now_ = false;
     lock.unlock();
-    look_at_disk();
+    retention_.look_at_disk();
     dispatcher_.sync_queues();
     save_checkpoint();
+    keep_floors(++looks_ % kLooksPerFloors == 0);
+    clean_log();
     lock.lock();
   }
 }
 
-void FileMessageStore::look_at_disk() {
-  double used = files_.used_ratio(options_.root_dir);
-  bool full = used >= options_.disk_used_ratio_max;
-  if (full == disk_full_.exchange(full)) return;
-  if (full) {
-    auto why = fmt::format("the disk is full: {:.0f} % used, writes are taken below {:.0f} %", used * 100,
-                           options_.disk_used_ratio_max * 100);
-    logger_.error("{}", why);
-    log_.refuse_writes(CommitLog::Refusal::kDiskUse, std::move(why));
-  } else {
-    logger_.info("there is room on the disk again: {:.0f} % used", used * 100);
-    log_.take_writes(CommitLog::Refusal::kDiskUse);
+void FileMessageStore::clean_log() {
+  auto pause = [this](int64_t ms) {
+    std::unique_lock lock(keeper_mutex_);
+    return !keeper_wanted_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return stop_keeper_; });
+  };
+  auto round = retention_.run(floors_.covered(), pause);
+  if (round.removed > 0) log_begins_at(log_.begin());
+  if (round.held_back) keep_floors(true);
+}
+
+void FileMessageStore::keep_floors(bool now) {
+  if (now && !floors_.proposed()) {
+    // In this order: the offsets count all that was dispatched before, and nothing that is not in the log after.
+    const LogOffset dispatched = dispatcher_.position();
+    auto offsets = queues_.next_offsets();
+    floors_.propose(std::move(offsets), dispatched, log_.end());
   }
+  if (auto saved = floors_.save_proposed(log_.flushed()); !saved) logger_.warn("{}", saved.error().message);
+}
+
+void FileMessageStore::delete_topic(std::string_view topic) {
+  floors_.raise(queues_.next_offsets(topic));
+  if (auto saved = floors_.save(); !saved)
+    logger_.error("topic {}: its next offsets are not saved yet: {}", topic, saved.error().message);
+  queues_.remove_topic(topic);
+}
+
+Result<size_t> FileMessageStore::clean_expired_queues() {
+  auto expired = queues_.expired();
+  QueueFloors::Offsets next;
+  for (const auto& queue : expired)
+    next.emplace_back(ConsumeQueues::queue_key(queue.topic, queue.queue_id), queue.next);
+  floors_.raise(next);
+  APOGEE_TRY(floors_.save());
+  return queues_.remove_expired(expired);
+}
+
+void FileMessageStore::clean_expired_files() {
+  retention_.clean_now();
+  std::lock_guard lock(keeper_mutex_);
+  look_now_ = true;
+  keeper_wanted_.notify_one();
 }
 
 void FileMessageStore::save_checkpoint() {

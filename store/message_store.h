@@ -31,6 +31,19 @@ struct HostAddress {
 
 enum class FlushDiskType : uint8_t { kAsync, kSync };
 
+/// Which files of the log go, and when; defaults as in Apache RocketMQ 5.3.
+struct RetentionOptions {
+  int64_t reserved_ms = 72LL * 3'600'000;   ///< fileReservedTime
+  std::vector<int32_t> delete_hours = {4};  ///< deleteWhen: local hours in which expired files go
+  double clean_above = 0.75;                ///< diskMaxUsedSpaceRatio: expired files go at any hour
+  double clean_forcibly_above = 0.85;       ///< diskSpaceCleanForciblyRatio: any file may go
+  bool clean_forcibly = true;               ///< cleanFileForciblyEnable
+  int64_t interval_ms = 10'000;             ///< cleanResourceInterval: between rounds
+  int64_t first_after_ms = 60'000;          ///< the first round, after start()
+  int64_t file_pause_ms = 100;              ///< deleteCommitLogFilesInterval: between two files
+  int32_t files_max = 10;                   ///< deleteFileBatchMax: files of one round
+};
+
 struct StoreOptions {
   std::string root_dir;                          ///< storePathRootDir
   std::string commit_log_dir;                    ///< empty: <root>/commitlog
@@ -41,8 +54,13 @@ struct StoreOptions {
   int64_t sync_flush_timeout_ms = 5'000;        ///< syncFlushTimeout
   int64_t message_bytes_max = 4 * 1024 * 1024;  ///< maxMessageSize
   int64_t page_cache_busy_ms = 1'000;           ///< osPageCacheBusyTimeOutMills
-  double disk_used_ratio_max = 0.90;            ///< above it writes are refused, reads go on
-  bool check_crc_on_recover = true;             ///< checkCRCOnRecover
+  /// diskSpaceWarningLevelRatio: above it writes are refused, reads go on. Writes are taken again when the use is at
+  /// or below retention.clean_forcibly_above.
+  double disk_used_ratio_max = 0.90;
+  RetentionOptions retention;
+  int64_t keep_interval_ms = 1'000;  ///< between looks of the store-keeper: disk use, syncs of queues, checkpoint
+  std::function<int64_t()> now_ms;   ///< the clock of retention, ms since 1970; empty: the system's
+  bool check_crc_on_recover = true;  ///< checkCRCOnRecover
   /// messageDelayLevel, from level 1 on. Entries of parked messages carry the time they are due, not a tags code.
   std::vector<int64_t> delay_levels_ms = {1'000,   5'000,   10'000,    30'000,    60'000,    120'000,
                                           180'000, 240'000, 300'000,   360'000,   420'000,   480'000,
@@ -190,8 +208,17 @@ class MessageStore {
   [[nodiscard]] virtual std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id,
                                                               QueueOffset from, int32_t count) = 0;
   /// Forgets the queues of a topic and deletes their files; the log keeps the records. Messages that come for the
-  /// topic later go on with the next offsets, so that no offset is ever given twice.
+  /// topic later go on with the next offsets, also after a restart, so that no offset is ever given twice.
   virtual void delete_topic(std::string_view topic) = 0;
+  /// Topics that have queues.
+  [[nodiscard]] virtual std::vector<std::string> topics() = 0;
+  /// Removes queues all of whose records have left the log, and their files; later messages go on with the next
+  /// offsets. Returns how many. Errors: kIo, kDiskFull when the next offsets could not be saved; then nothing went.
+  [[nodiscard]] virtual Result<size_t> clean_expired_queues() = 0;
+  /// Lets the next 20 rounds of retention remove expired files at any hour; the first one begins at once.
+  virtual void clean_expired_files() = 0;
+  /// From the next round on.
+  virtual void set_retention(const RetentionOptions& options) = 0;
   [[nodiscard]] virtual StoreFigures figures() = 0;
   /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.
   [[nodiscard]] virtual bool writable(std::string* why = nullptr) = 0;

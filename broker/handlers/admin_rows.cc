@@ -69,6 +69,10 @@ void add_rows(RequestTable& table, AdminHandlers handlers) {
   on_readers(Code::kQueryCorrectionOffset, handlers.stats, &StatsAdminHandlers::correction_offset);
   on_readers(Code::kViewBrokerStatsData, handlers.stats, &StatsAdminHandlers::view_stats);
 
+  on_readers(Code::kCleanExpiredConsumequeue, handlers.store, &StoreAdminHandlers::clean_expired_queues);
+  on_readers(Code::kCleanUnusedTopic, handlers.store, &StoreAdminHandlers::clean_unused_topics);
+  on_readers(Code::kDeleteExpiredCommitlog, handlers.store, &StoreAdminHandlers::delete_expired_files);
+
   on_readers(Code::kInvokeBrokerToResetOffset, handlers.reset, &ResetOffsetHandlers::reset_offset);
   on_readers(Code::kInvokeBrokerToGetConsumerStatus, handlers.reset, &ResetOffsetHandlers::consumer_status);
 

@@ -7,6 +7,7 @@
 #include "broker/handlers/relay_handlers.h"
 #include "broker/handlers/reset_offset_handlers.h"
 #include "broker/handlers/stats_admin_handlers.h"
+#include "broker/handlers/store_admin_handlers.h"
 #include "broker/handlers/topic_admin_handlers.h"
 #include "broker/request_table.h"
 
@@ -22,6 +23,7 @@ struct AdminHandlers {
   StatsAdminHandlers& stats;
   ResetOffsetHandlers& reset;
   RelayHandlers& relay;
+  StoreAdminHandlers& store;
 };
 
 /// Adds their rows; the handlers outlive the table.

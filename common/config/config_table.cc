@@ -227,6 +227,16 @@ void ConfigTable::add_string(std::string key, Tunable<std::string>* f, std::stri
       std::move(traits));
 }
 
+void ConfigTable::add_string(std::string key, Tunable<std::string>* f, std::function<Status(std::string_view)> check,
+                             std::string help, Traits traits) {
+  add_string(std::move(key), f, std::move(help), std::move(traits));
+  auto& field = fields_.back();
+  field.parse = [check = std::move(check), parse = field.parse](std::string_view text) -> Result<Assign> {
+    APOGEE_TRY(check(text));
+    return parse(text);
+  };
+}
+
 void ConfigTable::add_ignored(const std::vector<std::string>& keys) {
   for (const auto& key : keys)
     if (by_key_.count(key) == 0) ignored_.insert(key);

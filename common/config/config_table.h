@@ -56,6 +56,9 @@ class ConfigTable {
                   Traits traits = {});
   void add_string(std::string key, std::string* field, std::string help, Traits traits = {});
   void add_string(std::string key, Tunable<std::string>* field, std::string help, Traits traits = {});
+  /// check: whether the text may be set; its error becomes that of set().
+  void add_string(std::string key, Tunable<std::string>* field, std::function<Status(std::string_view)> check,
+                  std::string help, Traits traits = {});
   /// names: what may be written, each with its value.
   template <typename Enum, std::enable_if_t<std::is_enum_v<Enum>, int> = 0>
   void add_enum(std::string key, Enum* field, const std::vector<std::pair<std::string, Enum>>& names, std::string help,

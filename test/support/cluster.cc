@@ -34,7 +34,9 @@ void Cluster::start_broker() {
                                    "--logDir",
                                    home + "/logs",
                                    "--mappedFileSizeCommitLog",
-                                   "16777216"};
+                                   "16777216",
+                                   "--cleanFileForciblyEnable",
+                                   "false"};
   options.insert(options.end(), broker_options_.begin(), broker_options_.end());
   broker_ =
       std::make_unique<Process>("broker/mqbroker", options, home + "/broker." + std::to_string(++starts_) + ".out");

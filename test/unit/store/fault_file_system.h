@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <string>
@@ -10,7 +11,7 @@
 
 namespace apogee::store {
 
-enum class FileCall : uint8_t { kOpen, kWrite, kSync, kAllocate, kResize };
+enum class FileCall : uint8_t { kOpen, kWrite, kSync, kAllocate, kResize, kRemove };
 
 /// The real file system, in which chosen calls on paths with a chosen part fail or wait. Thread: any.
 class FaultFileSystem final : public io::FileSystem {
@@ -42,6 +43,8 @@ class FaultFileSystem final : public io::FileSystem {
     return changed_.wait_for(lock, std::chrono::seconds(20), [this] { return waiting_ > 0; });
   }
   int failures() const { return failures_; }
+  /// Set before the store starts; called with each path that is about to be removed.
+  std::function<void(const std::string& path)> before_remove;
 
   Status check(FileCall call, const std::string& path) {
     std::unique_lock lock(mutex_);
@@ -65,7 +68,11 @@ class FaultFileSystem final : public io::FileSystem {
   bool exists(const std::string& path) override { return below_.exists(path); }
   bool is_directory(const std::string& path) override { return below_.is_directory(path); }
   Status make_directories(const std::string& path) override { return below_.make_directories(path); }
-  Status remove(const std::string& path) override { return below_.remove(path); }
+  Status remove(const std::string& path) override {
+    if (before_remove) before_remove(path);
+    APOGEE_TRY(check(FileCall::kRemove, path));
+    return below_.remove(path);
+  }
   Status remove_all(const std::string& path) override { return below_.remove_all(path); }
   Status rename(const std::string& from, const std::string& to) override { return below_.rename(from, to); }
   Status sync_directory(const std::string& path) override { return below_.sync_directory(path); }

@@ -216,6 +216,7 @@ TEST_CASE("Full disk: a used ratio above the limit refuses writes until it falls
   files.set_used_ratio(0.95);
   REQUIRE(test::eventually([&] { return !running.store->writable(); }));
   CHECK(put(*running.store, "D", 0, "x").status == PutStatus::kServiceNotAvailable);
+  CHECK(running.store->get("D", 0, 0, {}, nullptr).status == GetStatus::kFound);
   files.set_used_ratio(0.5);
   REQUIRE(test::eventually([&] { return running.store->writable(); }));
   CHECK(put(*running.store, "D", 0, "x").queue_offset == 1);

@@ -64,6 +64,34 @@ TEST_CASE("keys of Apache RocketMQ pass, misspelt ones do not", "[broker][config
   CHECK(result.error().message.find("flushDiskType") != std::string::npos);
 }
 
+TEST_CASE("retention is set by the keys of Apache RocketMQ, also while the broker runs", "[broker][config]") {
+  BrokerConfig config;
+  config::ConfigTable table;
+  add_rows(table, config);
+  auto options = config.store_options().retention;
+  CHECK(options.reserved_ms == 72 * 3'600'000LL);
+  CHECK(options.delete_hours == std::vector<int32_t>{4});
+  CHECK(options.clean_above == 0.75);
+  CHECK(options.clean_forcibly_above == 0.85);
+  CHECK(options.clean_forcibly);
+  CHECK(options.interval_ms == 10'000);
+  CHECK(options.file_pause_ms == 100);
+  CHECK(options.files_max == 10);
+  REQUIRE(
+      table.update("fileReservedTime=48\ndeleteWhen=04; 16\ndiskMaxUsedSpaceRatio=5\ncleanFileForciblyEnable=false\n"));
+  options = config.retention_options();
+  CHECK(options.reserved_ms == 48 * 3'600'000LL);
+  CHECK(options.delete_hours == std::vector<int32_t>{4, 16});
+  CHECK(options.clean_above == 0.10);
+  CHECK_FALSE(options.clean_forcibly);
+  for (const char* bad : {"24", "four", "", ";4", "-1"}) {
+    auto status = table.set("deleteWhen", bad, config::Origin::kRunTime);
+    REQUIRE_FALSE(status);
+    CHECK(status.error().message.find("deleteWhen") != std::string::npos);
+  }
+  CHECK(table.get("deleteWhen").value() == "04; 16");
+}
+
 TEST_CASE("the address that clients get", "[broker][config]") {
   CHECK(choose_address("192.0.2.7", "0.0.0.0", {"ns.example:9876"})->ip == "192.0.2.7");
   CHECK(choose_address("", "127.0.0.1", {"127.0.0.1:9876"})->ip == "127.0.0.1");

@@ -120,6 +120,20 @@ class FakeStore : public store::MessageStore {
     return entries;
   }
   void delete_topic(std::string_view topic) override { deleted_topics.emplace_back(topic); }
+  std::vector<std::string> topics() override {
+    std::vector<std::string> names;
+    for (const auto& [queue, what] : queues)
+      if (names.empty() || names.back() != queue.first) names.push_back(queue.first);
+    return names;
+  }
+  Result<size_t> clean_expired_queues() override {
+    ++queue_cleanings;
+    return queue_cleaning;
+  }
+  void clean_expired_files() override { ++file_cleanings; }
+  void set_retention(const store::RetentionOptions&) override {}
+  int queue_cleanings = 0, file_cleanings = 0;
+  Result<size_t> queue_cleaning = size_t{0};
   store::StoreFigures figures() override { return fixed_figures; }
   bool writable(std::string*) override { return true; }
 

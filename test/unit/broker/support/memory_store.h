@@ -142,7 +142,20 @@ class MemoryStore : public store::MessageStore {
       entries.push_back(found->second[static_cast<size_t>(i)]);
     return entries;
   }
-  void delete_topic(std::string_view) override {}
+  void delete_topic(std::string_view topic) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto it = queues_.begin(); it != queues_.end();) it = it->first.first == topic ? queues_.erase(it) : ++it;
+  }
+  std::vector<std::string> topics() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    std::vector<std::string> names;
+    for (const auto& [queue, entries] : queues_)
+      if (names.empty() || names.back() != queue.first) names.push_back(queue.first);
+    return names;
+  }
+  Result<size_t> clean_expired_queues() override { return size_t{0}; }
+  void clean_expired_files() override {}
+  void set_retention(const store::RetentionOptions&) override {}
   store::StoreFigures figures() override { return {}; }
   bool writable(std::string*) override { return true; }
 
