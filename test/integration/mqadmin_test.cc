@@ -134,14 +134,42 @@ TEST_CASE("mqadmin: help, and calls that are wrong", "[mqadmin]") {
   Admin admin;
   auto overview = admin.text({"help"});
   CHECK(run({}).out == overview);
-  for (const char* name : {"clusterList",         "brokerStatus",       "getBrokerConfig",    "updateBrokerConfig",
-                           "updateTopic",         "deleteTopic",        "topicList",          "topicRoute",
-                           "topicStatus",         "topicClusterList",   "updateSubGroup",     "deleteSubGroup",
-                           "consumerProgress",    "consumerConnection", "producerConnection", "consumerStatus",
-                           "sendMessage",         "consumeMessage",     "printMsg",           "printMsgByQueue",
-                           "queryMsgById",        "queryMsgByOffset",   "resetOffsetByTime",  "wipeWritePerm",
-                           "addWritePerm",        "updateKvConfig",     "deleteKvConfig",     "getNamesrvConfig",
-                           "updateNamesrvConfig", "cloneGroupOffset",   "allocateMQ",         "DecodeMessageId"}) {
+  for (const char* name : {"clusterList",
+                           "brokerStatus",
+                           "getBrokerConfig",
+                           "updateBrokerConfig",
+                           "updateTopic",
+                           "deleteTopic",
+                           "topicList",
+                           "topicRoute",
+                           "topicStatus",
+                           "topicClusterList",
+                           "updateSubGroup",
+                           "deleteSubGroup",
+                           "consumerProgress",
+                           "consumerConnection",
+                           "producerConnection",
+                           "consumerStatus",
+                           "sendMessage",
+                           "consumeMessage",
+                           "printMsg",
+                           "printMsgByQueue",
+                           "queryMsgById",
+                           "queryMsgByOffset",
+                           "resetOffsetByTime",
+                           "wipeWritePerm",
+                           "addWritePerm",
+                           "updateKvConfig",
+                           "deleteKvConfig",
+                           "getNamesrvConfig",
+                           "updateNamesrvConfig",
+                           "cloneGroupOffset",
+                           "allocateMQ",
+                           "DecodeMessageId",
+                           "cleanExpiredCQ",
+                           "cleanUnusedTopic",
+                           "queryCq",
+                           "deleteExpiredCommitLog"}) {
     INFO(name);
     CHECK(contains(overview, name));
     auto help = admin.text({"help", name});
@@ -272,6 +300,36 @@ TEST_CASE("mqadmin: topics", "[mqadmin]") {
   CHECK(contains(admin.failure({"topicStatus", "-t", "Plain"}), "17 TOPIC_NOT_EXIST"));
   CHECK(admin.parsed({"deleteTopic", "-c", world.cluster_name, "-t", "Ordered"})["topic"] == "Ordered");
   CHECK(contains(admin.failure({"deleteTopic", "-c", "NoCluster", "-t", "Plain"}), "NoCluster"));
+}
+
+TEST_CASE("mqadmin: what is on the disk", "[mqadmin]") {
+  World world;
+  const Admin& admin = world.admin;
+  admin.text({"updateTopic", "-c", world.cluster_name, "-t", "Stock", "-r", "1", "-w", "1"});
+  for (const char* body : {"one", "two", "three"})
+    admin.text({"sendMessage", "-t", "Stock", "-p", body, "-c", "A", "-b", world.broker_name, "-i", "0"});
+  const std::vector<std::string> query{"queryCq", "-t", "Stock", "-q", "0", "-i", "1", "-c", "5"};
+  REQUIRE(eventually([&] { return admin.parsed(query)["queueData"].size() == 2; }));
+  auto found = admin.parsed(query);
+  CHECK(found["maxQueueIndex"] == 3);
+  CHECK(found["minQueueIndex"] == 0);
+  CHECK(found["queueData"][0]["idx"] == 1);
+  CHECK(found["queueData"][0]["physicOffset"] > 0);
+  CHECK(found["queueData"][0]["tagsCode"] == 65);
+  auto text = admin.text({"queryCq", "-t", "Stock", "-q", "0", "-i", "2", "-b", world.broker, "-g", "nobody"});
+  CHECK(contains(text, "Filter data: \nnobody@Stock is not online!\n"));
+  CHECK(contains(text, "Queue data: \nmax: 3, min: 0\n"));
+  CHECK(contains(text, "idx: 2\nConsumeQueueData{physicOffset="));
+  CHECK(contains(admin.failure({"queryCq", "-t", "Stock", "-q", "0", "-i", "9"}), "Index 9"));
+  CHECK(contains(admin.failure({"queryCq", "-t", "Stock", "-q", "7", "-i", "0"}), "is not exist"));
+
+  for (const char* command : {"cleanExpiredCQ", "cleanUnusedTopic", "deleteExpiredCommitLog"}) {
+    CHECK(admin.text({command, "-b", world.broker}) == "success\n");
+    CHECK(admin.text({command}) == "success\n");
+    CHECK(admin.parsed({command, "-c", world.cluster_name})["brokers"] == json{world.broker});
+    CHECK(contains(admin.failure({command, "-c", "Nowhere"}), "there is no cluster Nowhere"));
+  }
+  CHECK(admin.parsed(query)["queueData"].size() == 2);  // nothing of it has expired
 }
 
 TEST_CASE("mqadmin: messages", "[mqadmin]") {

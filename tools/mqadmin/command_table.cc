@@ -12,6 +12,11 @@ std::vector<OptionSpec> on_broker_or_cluster(std::vector<OptionSpec> more) {
   return more;
 }
 
+std::vector<OptionSpec> clean_options() {
+  return {{'b', "brokerAddr", Need::kOptional, "one broker, host:port"},
+          {'c', "cluster", Need::kOptional, "all brokers of a cluster; without -b and -c, of every cluster"}};
+}
+
 constexpr const char* kTimeHelp = "now, ms since 1970, or yyyy-MM-dd#HH:mm:ss:SSS";
 
 std::vector<CommandSpec> make_commands() {
@@ -64,6 +69,16 @@ std::vector<CommandSpec> make_commands() {
        "addWritePerm -b broker-a",
        {{'b', "brokerName", kRequired, "name of the broker"}},
        run_add_write_perm},
+
+      {"cleanExpiredCQ", "Clusters and brokers", "Remove queues whose messages have all expired",
+       "A message that comes later goes on with the queue's next offset.", "cleanExpiredCQ -c DefaultCluster",
+       clean_options(), run_clean_expired_cq},
+      {"cleanUnusedTopic", "Clusters and brokers", "Remove the queues of topics that a broker does not have any more",
+       "", "cleanUnusedTopic -b 127.0.0.1:10911", clean_options(), run_clean_unused_topic},
+      {"deleteExpiredCommitLog", "Clusters and brokers",
+       "Remove files of the log that are older than fileReservedTime, whatever deleteWhen says",
+       "They go after the command has ended, at most deleteFileBatchMax every cleanResourceInterval.",
+       "deleteExpiredCommitLog -c DefaultCluster", clean_options(), run_delete_expired_commit_log},
 
       // NameServers.
       {"getNamesrvConfig",
@@ -152,6 +167,19 @@ std::vector<CommandSpec> make_commands() {
        {{'t', "topic", kRequired, "name of the topic"},
         {'i', "ipList", kRequired, "addresses of the consumers, with commas between them"}},
        run_allocate_mq},
+
+      {"queryCq",
+       "Topics",
+       "Show entries of a queue: where in the log its messages are",
+       "With -g also whether the group subscribes to them.",
+       "queryCq -t Orders -q 0 -i 0 -c 3",
+       {{'t', "topic", kRequired, "name of the topic"},
+        {'q', "queue", kRequired, "id of the queue"},
+        {'i', "index", kRequired, "first offset"},
+        {'c', "count", kOptional, "how many (10)"},
+        {'b', "broker", kOptional, "broker to ask, host:port; else one that has the topic"},
+        {'g', "consumer", kOptional, "name of a consumer group"}},
+       run_query_cq},
 
       // Groups and clients.
       {"updateSubGroup", "Groups and clients", "Create a consumer group, or change one",

@@ -104,6 +104,29 @@ struct GroupClients {
   std::string consume_from_where;
 };
 
+/// An entry of a queue, which leads to a message in the log.
+struct QueueEntry {
+  int64_t physical_offset = 0;
+  int32_t bytes = 0;
+  int64_t tags_code = 0;
+  bool matches = false;  ///< what the group subscribes to; false without a group
+  std::string remark;
+};
+struct QueueEntries {
+  int64_t min_offset = 0;
+  int64_t max_offset = 0;  ///< of the next message to come
+  std::string filter;      ///< what the broker says about the group's filter; empty = nothing
+  std::optional<Subscription> subscription;
+  std::vector<QueueEntry> entries;  ///< from the offset asked for on
+};
+struct QueueEntriesRequest {
+  std::string topic;
+  int32_t queue_id = 0;
+  int64_t offset = 0;
+  int32_t count = 10;
+  std::string group;  ///< empty = none
+};
+
 /// What one consumer holds of one queue.
 struct HeldQueue {
   int64_t commit_offset = 0;
@@ -215,6 +238,16 @@ class AdminClient {
   [[nodiscard]] Result<Properties> broker_config(const std::string& address);
   [[nodiscard]] Status update_broker_config(const std::string& address, const std::string& key,
                                             const std::string& value);
+
+  // What is on a broker's disk.
+  /// Removes queues whose messages have all expired.
+  [[nodiscard]] Status clean_expired_queues(const std::string& broker_address);
+  /// Removes the queues of topics that the broker does not have any more.
+  [[nodiscard]] Status clean_unused_topics(const std::string& broker_address);
+  /// Has expired files of the log removed at whatever hour; they go after the answer.
+  [[nodiscard]] Status delete_expired_log_files(const std::string& broker_address);
+  [[nodiscard]] Result<admin::QueueEntries> queue_entries(const std::string& broker_address,
+                                                          const admin::QueueEntriesRequest& request);
 
   // NameServers. What changes one changes all.
   [[nodiscard]] const std::vector<std::string>& namesrv_addresses() const;

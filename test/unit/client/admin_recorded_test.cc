@@ -172,6 +172,28 @@ TEST_CASE("admin: asks a broker as the Java tools do, and understands it", "[adm
   });
 }
 
+TEST_CASE("admin: asks about a broker's disk as the Java tools do, and understands it", "[admin]") {
+  Recorded r;
+  auto& client = r.client;
+  const auto address = r.server.address();
+  r.same_request("clean-expired-consume-queue", [&] { CHECK(client.clean_expired_queues(address)); });
+  r.same_request("clean-unused-topic", [&] { CHECK(client.clean_unused_topics(address)); });
+  r.same_request("delete-expired-commitlog", [&] { CHECK(client.delete_expired_log_files(address)); });
+  r.same_request("query-consume-queue", [&] {
+    auto entries = client.queue_entries(address, {"FxOne", 0, 0, 3, "fx_group"});
+    REQUIRE(entries);
+    CHECK(entries->min_offset == 0);
+    CHECK(entries->max_offset == 7);
+    CHECK(entries->filter == "fx_group@FxOne is not online!");
+    CHECK_FALSE(entries->subscription);
+    REQUIRE(entries->entries.size() == 3);
+    CHECK(entries->entries[1].physical_offset == 5534);
+    CHECK(entries->entries[1].bytes == 157);
+    CHECK(entries->entries[1].tags_code == 2598919);
+    CHECK_FALSE(entries->entries[1].matches);
+  });
+}
+
 TEST_CASE("admin: asks for offsets and messages as the Java tools do, and understands them", "[admin]") {
   Recorded r;
   auto& client = r.client;

@@ -17,6 +17,12 @@ Status run_update_namesrv_config(Invocation& in);
 Status run_update_kv_config(Invocation& in);
 Status run_delete_kv_config(Invocation& in);
 
+// store_commands.cc
+Status run_clean_expired_cq(Invocation& in);
+Status run_clean_unused_topic(Invocation& in);
+Status run_delete_expired_commit_log(Invocation& in);
+Status run_query_cq(Invocation& in);
+
 // topic_commands.cc
 Status run_update_topic(Invocation& in);
 Status run_delete_topic(Invocation& in);
