@@ -13,6 +13,7 @@
 #include "broker/groups/consumer_groups.h"
 #include "broker/groups/producer_groups.h"
 #include "broker/handlers/admin_rows.h"
+#include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
 #include "broker/handlers/send_handlers.h"
@@ -106,6 +107,7 @@ struct Broker::Impl {
   std::unique_ptr<PullOperation> pull_operation;
   std::unique_ptr<PullHandlers> pull_handlers;
   std::unique_ptr<QueueQueryHandlers> queue_query_handlers;
+  std::unique_ptr<MessageQueryHandlers> message_query_handlers;
   std::unique_ptr<ClientHandlers> client_handlers;
   std::unique_ptr<ClientOffsetHandlers> client_offset_handlers;
   std::unique_ptr<TopicAdminHandlers> topic_admin_handlers;
@@ -212,6 +214,7 @@ void Broker::Impl::build_handlers() {
       PullOperation::Parts{config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, ip, system_now_ms});
   pull_handlers = std::make_unique<PullHandlers>(*pull_operation, config);
   queue_query_handlers = std::make_unique<QueueQueryHandlers>(*store);
+  message_query_handlers = std::make_unique<MessageQueryHandlers>(*store, config);
 
   client_handlers = std::make_unique<ClientHandlers>(
       ClientHandlers::Parts{*consumers, *producers, *groups, *topics, *locks, logger, system_now_ms});
@@ -259,6 +262,8 @@ void Broker::Impl::build_handlers() {
   requests->add(Code::kGetEarliestMsgStoretime, RunsOn::kReaders,
                 method_of(queries, &QueueQueryHandlers::earliest_time));
   requests->add(Code::kViewMessageById, RunsOn::kReaders, method_of(queries, &QueueQueryHandlers::view_message));
+  requests->add(Code::kQueryMessage, RunsOn::kReaders,
+                method_of(*message_query_handlers, &MessageQueryHandlers::query_message));
   add_rows(*requests, {*client_handlers, *client_offset_handlers, *topic_admin_handlers, *group_admin_handlers,
                        *config_admin_handlers, *stats_admin_handlers, *reset_offset_handlers, *relay_handlers,
                        *store_admin_handlers});

@@ -180,6 +180,13 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("deleteFileBatchMax", &config.delete_files_max, {1, 1'000'000},
                 "most files of the log that are removed at one look");
   table.add_bool("checkCRCOnRecover", &config.check_crc_on_recover, "check bodies when recovering");
+  table.add_bool("messageIndexEnable", &config.message_index, "keep the index of messages by key (ROOT/indexdb)");
+  table.add_int("messageIndexCacheBytes", &config.message_index_cache_bytes, {1 << 20, INT64_MAX},
+                "memory for parts of the index that were read", {"bytes", false, false});
+  table.add_int("maxMsgsNumBatch", &config.query_count_max, {1, 65'536},
+                "most messages in the answer to a query by key");
+  table.add_int("defaultQueryMaxNum", &config.unique_query_count_max, {1, 65'536},
+                "most messages in the answer to a query by unique key");
 
   table.group("Log");
   table.add_string("logDir", &config.log_dir, "directory of the log files; empty: ROOT/logs");
@@ -232,6 +239,8 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.page_cache_busy_ms = page_cache_busy_ms;
   options.disk_used_ratio_max = disk_used_percent_max / 100.0;
   options.check_crc_on_recover = check_crc_on_recover;
+  options.message_index_enabled = message_index;
+  options.message_index_cache_bytes = message_index_cache_bytes;
   options.retention = retention_options();
   return options;
 }

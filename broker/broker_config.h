@@ -83,6 +83,10 @@ struct BrokerConfig {
   config::Tunable<int64_t> delete_pause_ms = 100;
   config::Tunable<int32_t> delete_files_max = 10;
   bool check_crc_on_recover = true;
+  bool message_index = true;
+  int64_t message_index_cache_bytes = 8 << 20;
+  config::Tunable<int32_t> query_count_max = 64;
+  config::Tunable<int32_t> unique_query_count_max = 32;
 
   // Log.
   std::string log_dir;  ///< default: $HOME/logs/apogeemq

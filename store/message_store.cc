@@ -16,6 +16,7 @@
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
 #include "store/dispatcher.h"
+#include "store/message_index.h"
 #include "store/queue_floors.h"
 #include "store/recovery.h"
 #include "store/retention.h"
@@ -68,7 +69,8 @@ class FileMessageStore final : public MessageStore {
         floors_(path("queueFloors"), files_, logger),
         retention_({log_, files_, logger, log_options(options_).directory, options_.root_dir + "/consumequeue",
                     options_.disk_used_ratio_max, options_.now_ms},
-                   options_.retention) {
+                   options_.retention),
+        index_(make_index()) {
     queues_.set_floors(floors_);
   }
   ~FileMessageStore() override { stop(); }
@@ -91,6 +93,7 @@ class FileMessageStore final : public MessageStore {
   std::optional<SharedBytes> record_at(LogOffset offset) override;
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
+  Result<KeyAnswer> query(const KeyQuery& query) override;
   void delete_topic(std::string_view topic) override;
   std::vector<std::string> topics() override { return queues_.topics(); }
   Result<size_t> clean_expired_queues() override;
@@ -109,6 +112,7 @@ class FileMessageStore final : public MessageStore {
     log.sync_flush_timeout_ms = options.sync_flush_timeout_ms;
     return log;
   }
+  [[nodiscard]] std::unique_ptr<MessageIndex> make_index();
   [[nodiscard]] std::string path(const char* name) const { return options_.root_dir + "/" + name; }
   [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
   void place(CommitLog::Unit unit, PutCallback done);
@@ -129,6 +133,7 @@ class FileMessageStore final : public MessageStore {
   Dispatcher dispatcher_;
   QueueFloors floors_;
   Retention retention_;
+  std::unique_ptr<MessageIndex> index_;  // null: messageIndexEnable is false
   bool started_ = false, stopped_ = false;
 
   std::mutex keeper_mutex_;
@@ -140,6 +145,16 @@ class FileMessageStore final : public MessageStore {
   int looks_ = 0;                // the keeper's
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
+
+std::unique_ptr<MessageIndex> FileMessageStore::make_index() {
+  if (!options_.message_index_enabled) return nullptr;
+  MessageIndex::Log log{[this] { return log_.begin(); }, [this] { return log_.readable_end(); },
+                        [this](LogOffset from, LogOffset end) { return log_.read_up_to(from, end); }};
+  MessageIndex::Options index;
+  index.db.directory = options_.root_dir + "/indexdb";
+  index.db.cache_bytes = static_cast<size_t>(options_.message_index_cache_bytes);
+  return std::make_unique<MessageIndex>(std::move(log), std::move(index), files_, logger_);
+}
 
 Status FileMessageStore::recover() {
   APOGEE_TRY(files_.make_directories(options_.root_dir));
@@ -169,10 +184,14 @@ Status FileMessageStore::recover() {
 }
 
 Status FileMessageStore::start() {
-  log_.set_growth_listener([this] { dispatcher_.wake(); });
+  log_.set_growth_listener([this] {
+    dispatcher_.wake();
+    if (index_) index_->wake();
+  });
   retention_.look_at_disk();
   log_.start();
   dispatcher_.start();
+  if (index_) index_->start();
   keeper_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "store-keeper");
     run_keeper();
@@ -187,6 +206,7 @@ void FileMessageStore::stop() {
   auto synced = log_.stop();
   if (!synced) logger_.error("stop: {}", synced.error().message);
   dispatcher_.stop();
+  if (index_) index_->stop();
   {
     std::lock_guard lock(keeper_mutex_);
     stop_keeper_ = true;
@@ -476,6 +496,11 @@ std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, 
   return queue ? queue->read(from, count) : std::vector<QueueEntry>{};
 }
 
+Result<KeyAnswer> FileMessageStore::query(const KeyQuery& query) {
+  if (!index_) return Error(Errc::kUnsupported, "messageIndexEnable is false: messages cannot be found by key");
+  return index_->query(query);
+}
+
 StoreFigures FileMessageStore::figures() {
   StoreFigures figures;
   figures.log_min_offset = log_.begin();
@@ -487,6 +512,11 @@ StoreFigures FileMessageStore::figures() {
   figures.put_messages_total = put_messages_;
   figures.put_bytes_total = put_bytes_;
   figures.put_failed_total = put_failed_;
+  if (index_) {
+    figures.indexed_offset = index_->position();
+    figures.index_entries_total = index_->entries_total();
+    figures.index_cpu_ns = index_->cpu_ns();
+  }
   figures.page_cache_lock_ms = log_.longest_copy_ms();
   if (auto first = record_at(figures.log_min_offset))
     if (auto record = message::decode_record(first->bytes))

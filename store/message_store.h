@@ -58,9 +58,11 @@ struct StoreOptions {
   /// or below retention.clean_forcibly_above.
   double disk_used_ratio_max = 0.90;
   RetentionOptions retention;
-  int64_t keep_interval_ms = 1'000;  ///< between looks of the store-keeper: disk use, syncs of queues, checkpoint
-  std::function<int64_t()> now_ms;   ///< the clock of retention, ms since 1970; empty: the system's
-  bool check_crc_on_recover = true;  ///< checkCRCOnRecover
+  int64_t keep_interval_ms = 1'000;   ///< between looks of the store-keeper: disk use, syncs of queues, checkpoint
+  std::function<int64_t()> now_ms;    ///< the clock of retention, ms since 1970; empty: the system's
+  bool check_crc_on_recover = true;   ///< checkCRCOnRecover
+  bool message_index_enabled = true;  ///< messageIndexEnable
+  int64_t message_index_cache_bytes = 8 << 20;  ///< messageIndexCacheBytes: blocks of the index kept in memory
   /// messageDelayLevel, from level 1 on. Entries of parked messages carry the time they are due, not a tags code.
   std::vector<int64_t> delay_levels_ms = {1'000,   5'000,   10'000,    30'000,    60'000,    120'000,
                                           180'000, 240'000, 300'000,   360'000,   420'000,   480'000,
@@ -156,12 +158,38 @@ struct QueueEntry {
   int64_t tags_code = 0;
 };
 
+enum class IndexOrder : uint8_t { kNewestFirst, kOldestFirst };
+
+/// Asks for the messages of a topic that have a key: as UNIQ_KEY, or as one of the words in KEYS.
+struct KeyQuery {
+  std::string_view topic, key;
+  int32_t count_max = 32;
+  int64_t bytes_max = 8 << 20;  ///< the first message always goes
+  int64_t begin_ms = 0;         ///< store time, inclusive
+  int64_t end_ms = INT64_MAX;   ///< inclusive
+  IndexOrder order = IndexOrder::kNewestFirst;
+};
+
+struct KeyAnswer {
+  /// Raw records in the order asked for, each pinned in the mapping for as long as it is held. Messages that were
+  /// stored twice are there twice.
+  std::vector<SharedBytes> records;
+  bool truncated = false;  ///< there are more than count_max or bytes_max allow
+  /// Empty, or why messages may be missing: the index is being built, or cannot be written.
+  std::string incomplete;
+  int64_t last_update_ms = 0;        ///< store time of the last message in the index
+  LogOffset last_update_offset = 0;  ///< where it begins
+};
+
 struct StoreFigures {
   LogOffset log_min_offset = 0, log_max_offset = 0, flushed_offset = 0, dispatched_offset = 0;
   double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;
   int64_t put_messages_total = 0, put_bytes_total = 0, put_failed_total = 0;
   int64_t page_cache_lock_ms = 0;
   int64_t earliest_message_time_ms = -1;
+  LogOffset indexed_offset = -1;  ///< everything in front is in the index; -1: no index
+  int64_t index_entries_total = 0;
+  int64_t index_cpu_ns = 0;  ///< of the thread that fills it; flushes and compactions come on top
 };
 
 /// The log, its queues and the threads that keep them. Knows nothing of requests or connections.
@@ -207,6 +235,10 @@ class MessageStore {
   [[nodiscard]] virtual std::optional<SharedBytes> record_at(LogOffset offset) = 0;
   [[nodiscard]] virtual std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id,
                                                               QueueOffset from, int32_t count) = 0;
+  /// Looks messages up by key, soon after they were stored (some ms behind their queues). May touch the disk.
+  /// Errors: kUnsupported (messageIndexEnable is false), kIo, kDiskFull and kCorrupt (the index cannot be read now; it
+  /// is tried again or built anew in the background).
+  [[nodiscard]] virtual Result<KeyAnswer> query(const KeyQuery& query) = 0;
   /// Forgets the queues of a topic and deletes their files; the log keeps the records. Messages that come for the
   /// topic later go on with the next offsets, also after a restart, so that no offset is ever given twice.
   virtual void delete_topic(std::string_view topic) = 0;

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "common/base/bytes.h"
+#include "common/base/hash.h"
 #include "common/config/properties_file.h"
 #include "common/remoting/bodies/group_bodies.h"
 
@@ -31,12 +32,6 @@ struct TextHash {
   using is_transparent = void;
   size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
-
-uint64_t fnv1a(std::string_view bytes) {
-  uint64_t hash = 14695981039346656037ULL;
-  for (unsigned char byte : bytes) hash = (hash ^ byte) * 1099511628211ULL;
-  return hash;
-}
 
 std::string name_of(std::string_view topic, std::string_view group) {
   std::string name;
@@ -195,7 +190,7 @@ Status ConsumerOffsets::Impl::load() {
   if (!status.ok() && !status.IsNotFound()) return db_error(status, options.db_dir);
   auto text = config::read_whole_file(options.json_file);
   if (text) {
-    json_hash = fnv1a(*text);
+    json_hash = fnv1a_64(*text);
     if (hashes.size() == 16 &&
         (json_hash == load_be<uint64_t>(hashes.data()) || json_hash == load_be<uint64_t>(hashes.data() + 8))) {
       logger.info("{}: {} consumer offsets", options.db_dir, loaded);
@@ -398,7 +393,7 @@ Status ConsumerOffsets::export_json() {
   std::lock_guard<std::mutex> exporting(impl_->export_mutex);
   if (impl_->exported.exchange(true)) return {};
   const std::string text = impl_->json();
-  const uint64_t hash = fnv1a(text);
+  const uint64_t hash = fnv1a_64(text);
   std::string hashes;
   append_be(hashes, impl_->json_hash);
   append_be(hashes, hash);

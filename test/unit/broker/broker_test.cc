@@ -101,7 +101,8 @@ TEST_CASE("a broker takes messages, gives them out, and has them after a restart
     const std::string vip = "127.0.0.1:" + std::to_string(running.broker->port() - 2);
     CHECK(client.send(vip, "Made", "second").code == 0);
     CHECK(client.ask(vip, RequestCode::kPullMessage, pull_fields("Made", 0, "4")).code == 3);
-    CHECK(client.ask(address, RequestCode::kQueryMessage, {}).code == 3);
+    CHECK(client.ask(address, RequestCode::kQueryMessage, {}).code == 29);
+    CHECK(client.ask(address, RequestCode::kEndTransaction, {}).code == 3);
     running.broker->stop();
   }
   RunningBroker again(dir.file("store"));

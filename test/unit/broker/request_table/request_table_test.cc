@@ -65,13 +65,13 @@ TEST_CASE("codes that are unknown or of later releases get 3", "[broker][request
   auto answer = dispatch(table, static_cast<RequestCode>(9999));
   CHECK(answer.code == 3);
   CHECK(answer.remark == " request type 9999 not supported");
-  for (auto code : {RequestCode::kQueryMessage, RequestCode::kEndTransaction, RequestCode::kSendReplyMessageV2,
-                    RequestCode::kPopMessage, RequestCode::kUpdateAndCreateAclConfig}) {
+  for (auto code : {RequestCode::kEndTransaction, RequestCode::kSendReplyMessageV2, RequestCode::kPopMessage,
+                    RequestCode::kUpdateAndCreateAclConfig}) {
     answer = dispatch(table, code);
     CHECK(answer.code == 3);
     CHECK(answer.remark->find("is not served by this release") != std::string::npos);
   }
-  CHECK(table.unsupported_total() == 6);
+  CHECK(table.unsupported_total() == 5);
 }
 
 TEST_CASE("the VIP port serves no pulls", "[broker][request_table]") {

@@ -119,6 +119,7 @@ class FakeStore : public store::MessageStore {
                          i < queue->tags_codes.size() ? queue->tags_codes[i] : 0});
     return entries;
   }
+  Result<store::KeyAnswer> query(const store::KeyQuery&) override { return store::KeyAnswer(); }
   void delete_topic(std::string_view topic) override { deleted_topics.emplace_back(topic); }
   std::vector<std::string> topics() override {
     std::vector<std::string> names;

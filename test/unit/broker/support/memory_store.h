@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,11 @@ class MemoryStore : public store::MessageStore {
   /// Called by get() after it looked.
   std::function<void()> after_get;
   store::GetLimits last_limits;
+  /// Given by query().
+  store::KeyAnswer key_answer;
+  std::optional<Error> query_error;
+  std::pair<std::string, std::string> last_query;  ///< topic and key
+  std::array<int64_t, 3> last_query_limits{};      ///< count_max, begin_ms, end_ms
 
   void set_arrival_listener(store::ArrivalListener listener) override { listener_ = std::move(listener); }
   Status start() override { return {}; }
@@ -141,6 +147,12 @@ class MemoryStore : public store::MessageStore {
     for (auto i = from; i >= 0 && i < static_cast<int64_t>(found->second.size()) && count-- > 0; ++i)
       entries.push_back(found->second[static_cast<size_t>(i)]);
     return entries;
+  }
+  Result<store::KeyAnswer> query(const store::KeyQuery& query) override {
+    if (query_error) return *query_error;
+    last_query = {std::string(query.topic), std::string(query.key)};
+    last_query_limits = {query.count_max, query.begin_ms, query.end_ms};
+    return key_answer;
   }
   void delete_topic(std::string_view topic) override {
     std::lock_guard<std::mutex> lock(mutex_);

@@ -1,0 +1,86 @@
+#pragma once
+
+#include <atomic>
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "apogee/result.h"
+#include "store/message_store.h"
+
+namespace rocksdb {
+class Env;
+}
+
+namespace apogee::store {
+
+/// One key of one message: 24 bytes big-endian, in this order, so that the entries of one key lie together and
+/// ascend by time. Times are not negative.
+struct IndexEntry {
+  uint64_t key_hash = 0;
+  int64_t store_time_ms = 0;
+  LogOffset offset = 0;
+  auto operator<=>(const IndexEntry&) const = default;
+};
+
+/// A record that was indexed, and enough of it to tell later whether the log still has it there.
+struct IndexMark {
+  LogOffset offset = 0;
+  uint64_t fingerprint = 0;
+  bool operator==(const IndexMark&) const = default;
+};
+
+/// How far the log is indexed. Written with the entries, in one batch.
+struct IndexProgress {
+  LogOffset position = 0;        ///< everything in front of it is indexed
+  int64_t last_time_ms = 0;      ///< store time of the last record
+  std::vector<IndexMark> marks;  ///< some of the records in front, ascending; the last one last
+};
+
+/// The RocksDB in indexdb/ (store/formats.md): entries and progress, without a write-ahead log. A batch becomes durable
+/// with its memtable; memtables become durable in the order of their batches, so that the progress which a later
+/// open finds is never ahead of the entries. Thread: any; one writer at a time.
+class IndexDb {
+ public:
+  struct Options {
+    std::string directory;
+    size_t memtable_bytes = 8 << 20;  ///< of each of at most two
+    size_t cache_bytes = 8 << 20;     ///< of blocks, filters and file indexes
+    rocksdb::Env* env = nullptr;      ///< for tests; null: the real one. Outlives the database.
+  };
+  /// Entries of records in front of `log_begin` disappear with compactions.
+  /// Errors: kCorrupt (another format or damaged: to be deleted and built anew), kDiskFull, kIo (may pass).
+  [[nodiscard]] static Result<std::unique_ptr<IndexDb>> open(const Options& options,
+                                                             std::shared_ptr<const std::atomic<LogOffset>> log_begin);
+  /// Writes to disk what is in memory.
+  ~IndexDb();
+
+  /// As found by open(), then as last written. Thread: the writer.
+  [[nodiscard]] const IndexProgress& progress() const;
+  /// Sorts the entries and adds them. After an error nothing was written. Errors: kBusy (compactions are behind, try
+  /// again), kCorrupt (see open()), kDiskFull and kIo (see resume()).
+  [[nodiscard]] Status write(std::vector<IndexEntry>& entries, IndexProgress progress);
+  /// Starts to make everything written durable; with `wait` returns when it is.
+  [[nodiscard]] Status flush(bool wait);
+  /// Tries again what has failed in the background, such as a flush on a full disk. While it fails reads go on. Should
+  /// it go on failing, close and open: progress() then tells where to go on.
+  [[nodiscard]] Status resume();
+  /// Drops expired entries now. Takes long.
+  [[nodiscard]] Status compact();
+
+  /// Visits the entries of a key with begin_ms <= store time <= end_ms until `visit` returns false.
+  [[nodiscard]] Status scan(uint64_t key_hash, int64_t begin_ms, int64_t end_ms, IndexOrder order,
+                            const std::function<bool(const IndexEntry& entry)>& visit) const;
+  /// About how many.
+  [[nodiscard]] int64_t entries_estimate() const;
+
+ private:
+  struct Impl;
+  explicit IndexDb(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace apogee::store

@@ -1,0 +1,399 @@
+#include "store/message_index.h"
+
+#include <fmt/core.h>
+#include <pthread.h>
+#include <time.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "common/base/hash.h"
+#include "common/message/properties.h"
+#include "common/message/property_names.h"
+#include "common/message/sys_flag.h"
+#include "store/recovery.h"
+
+namespace apogee::store {
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int64_t kBatchBytesMax = 4 << 20;
+constexpr int64_t kSmallBatchBytes = 1 << 20;
+/// More than this behind is a rebuild: paced, told in the log file, not waited for by stop().
+constexpr LogOffset kFarBehindBytes = 64 << 20;
+constexpr LogOffset kMarkEachBytes = 64 << 20;
+constexpr size_t kMarksMax = 32;
+constexpr size_t kFingerprintBytes = 64;  // sizes, CRC, offsets, times
+constexpr auto kTellInterval = std::chrono::seconds(10);
+constexpr auto kPaceMax = std::chrono::milliseconds(50);
+constexpr auto kBusyMax = std::chrono::seconds(5);
+constexpr int kFailuresToReopen = 3;
+constexpr int kFailuresToRebuild = 6;
+
+int64_t thread_cpu_ns() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return now.tv_sec * 1'000'000'000LL + now.tv_nsec;
+}
+
+uint64_t fingerprint_of(std::string_view record) { return fnv1a_64(record.substr(0, kFingerprintBytes)); }
+
+bool has_key(const message::RecordView& record, std::string_view key) {
+  bool found = false;
+  visit_keys(record, [&](std::string_view each) { found = found || each == key; });
+  return found;
+}
+
+}  // namespace
+
+uint64_t index_hash(std::string_view topic, std::string_view key) {
+  uint64_t hash = fnv1a_64(key, fnv1a_64("#", fnv1a_64(topic)));
+  // The finalizer of MurmurHash3: FNV alone leaves the upper bits of similar keys similar.
+  hash = (hash ^ (hash >> 33)) * 0xFF51AFD7ED558CCDULL;
+  hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53ULL;
+  return hash ^ (hash >> 33);
+}
+
+void visit_keys(const message::RecordView& record, const std::function<void(std::string_view key)>& visit) {
+  if ((record.sys_flag & message::sys_flag::kTransactionMask) == message::sys_flag::kTransactionRollback) return;
+  if (auto unique = message::find_property(record.properties, message::property::kUniqueKey)) visit(*unique);
+  auto keys = message::find_property(record.properties, message::property::kKeys);
+  if (!keys) return;
+  for (std::string_view rest = *keys; !rest.empty();) {
+    size_t end = std::min(rest.find(' '), rest.size());
+    if (end > 0) visit(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+}
+
+/// What a part of the log adds.
+struct MessageIndex::Batch {
+  std::vector<IndexEntry> entries;
+  LogOffset end = 0;
+  std::optional<IndexMark> last;
+  int64_t last_time_ms = 0;
+};
+
+MessageIndex::MessageIndex(Log log, Options options, io::FileSystem& files, const Logger& logger)
+    : log_(std::move(log)), options_(std::move(options)), files_(files), logger_(logger) {}
+
+void MessageIndex::start() {
+  // Once more after damage, which is deleted.
+  for (int tries = 0; tries < 2; ++tries) {
+    auto opened = open();
+    if (opened) break;
+    handle(opened.error());
+  }
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "index");
+    run();
+  });
+}
+
+void MessageIndex::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wanted_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+  std::unique_lock lock(db_mutex_);
+  db_.reset();
+}
+
+void MessageIndex::wake() {
+  if (!asleep_.load(std::memory_order_seq_cst)) return;
+  std::lock_guard lock(mutex_);
+  pending_ = true;
+  wanted_.notify_one();
+}
+
+std::optional<SharedBytes> MessageIndex::record_at(LogOffset offset) const {
+  if (offset < log_.begin()) return std::nullopt;
+  auto rest = log_.read_up_to(offset, log_.readable_end());
+  if (!rest) return std::nullopt;
+  auto there = look_at(rest->bytes, offset, false);
+  if (there.kind != LogPosition::Kind::kRecord) return std::nullopt;
+  rest->bytes = rest->bytes.substr(0, static_cast<size_t>(there.bytes));
+  return rest;
+}
+
+Status MessageIndex::open() {
+  log_begin_->store(log_.begin(), std::memory_order_relaxed);
+  auto opened = IndexDb::open(options_.db, log_begin_);
+  if (!opened) return std::move(opened).error();
+  const auto& progress = (*opened)->progress();
+  const LogOffset end = log_.readable_end();
+  const LogOffset from = resume_position(progress);
+  if (from != std::max(progress.position, log_.begin()))
+    logger_.warn("message index: it was written up to {}, the log agrees with it up to {}", progress.position, from);
+  last_time_ms_ = progress.last_time_ms;
+  last_offset_ = progress.marks.empty() ? 0 : progress.marks.back().offset;
+  rebuilt_from_ = end - from > kFarBehindBytes || (progress.marks.empty() && end > from) ? from : -1;
+  if (rebuilt_from_ >= 0)
+    logger_.info("message index: being built from the log, {} to {} ({} MiB)", from, end, (end - from) >> 20);
+  gap_ = INT64_MAX;
+  flushed_position_ = from;
+  flushed_at_ = told_at_ = Clock::now();
+  target_ = end;
+  std::unique_lock lock(db_mutex_);
+  position_.store(from, std::memory_order_release);
+  db_ = std::move(*opened);
+  return {};
+}
+
+// The log may have lost its tail with the power, or another one may lie here now. Then entries may be missing in
+// front of the position, and the newest mark that the log confirms is where to go on; what is indexed twice counts
+// once.
+LogOffset MessageIndex::resume_position(const IndexProgress& progress) const {
+  const LogOffset begin = log_.begin(), end = log_.readable_end();
+  if (progress.position <= begin) return begin;
+  for (size_t i = progress.marks.size(); i-- > 0;) {
+    const auto& mark = progress.marks[i];
+    auto record = record_at(mark.offset);
+    if (!record || fingerprint_of(record->bytes) != mark.fingerprint) continue;
+    if (i + 1 == progress.marks.size() && progress.position <= end) return progress.position;
+    return mark.offset + static_cast<LogOffset>(record->size());
+  }
+  return begin;
+}
+
+void MessageIndex::run() {
+  auto stopping = [this] {
+    std::lock_guard lock(mutex_);
+    return stopping_;
+  };
+  while (!stopping() || (db_ && failures_ == 0 && log_.readable_end() - position() <= kFarBehindBytes)) {
+    bool more = false;
+    const auto began = Clock::now();
+    const LogOffset before = position();
+    auto done = db_ ? step(more) : open();
+    cpu_ns_.store(thread_cpu_ns(), std::memory_order_relaxed);
+    if (!done) {
+      handle(done.error());
+      if (done.error().code != Errc::kCorrupt) pause(options_.retry_interval);
+      continue;
+    }
+    if (failures_ > 0) {
+      logger_.info("message index: it can be written again, {} of the log are to be indexed",
+                   log_.readable_end() - position());
+      set_failure({});
+    }
+    failures_ = 0;
+    if (stopping()) {
+      if (!more) break;
+      continue;
+    }
+    tell_progress();
+    if (rebuilt_from_ >= 0) {
+      // Half of the time, unless the log grows faster than that.
+      const LogOffset gap = log_.readable_end() - position();
+      if (gap < gap_) pause(std::min<Clock::duration>(Clock::now() - began, kPaceMax));
+      gap_ = gap;
+    } else if (more && position() - before < kSmallBatchBytes) {
+      pause(options_.batch_interval);
+    }
+    if (more) continue;
+    std::unique_lock lock(mutex_);
+    // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
+    asleep_.store(true, std::memory_order_seq_cst);
+    if (position() >= log_.readable_end() && !unreadable_)
+      wanted_.wait_for(lock, options_.flush_interval, [this] { return pending_ || stopping_; });
+    asleep_.store(false, std::memory_order_seq_cst);
+    pending_ = false;
+    if (stopping_) continue;
+    // A burst makes one batch of many messages.
+    wanted_.wait_for(lock, options_.batch_interval, [this] { return stopping_; });
+  }
+  if (!db_) return;
+  if (auto flushed = db_->flush(true); !flushed)
+    logger_.warn("message index: {}; the next start goes on from its last checkpoint", flushed.error().message);
+}
+
+MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) const {
+  Batch batch;
+  const LogOffset from = at;
+  while (!bytes.empty() && at - from < kBatchBytesMax) {
+    auto there = look_at(bytes, at, false);
+    if (there.kind == LogPosition::Kind::kNothing) {
+      logger_.error("message index: nothing that could be a message at {}, {} bytes skipped", at, bytes.size());
+      at += static_cast<LogOffset>(bytes.size());
+      break;
+    }
+    if (there.kind == LogPosition::Kind::kRecord) {
+      if (auto record = message::decode_record(bytes)) {
+        visit_keys(*record, [&](std::string_view key) {
+          batch.entries.push_back({options_.hash(record->topic, key), record->store_timestamp_ms, at});
+        });
+        batch.last = IndexMark{at, fingerprint_of(record->bytes)};
+        batch.last_time_ms = record->store_timestamp_ms;
+      }
+    }
+    at += there.bytes;
+    bytes.remove_prefix(static_cast<size_t>(there.bytes));
+  }
+  batch.end = at;
+  return batch;
+}
+
+IndexProgress MessageIndex::progress_after(const Batch& batch) const {
+  auto progress = db_->progress();
+  progress.position = batch.end;
+  if (!batch.last) return progress;
+  progress.last_time_ms = batch.last_time_ms;
+  auto& marks = progress.marks;
+  // After a step back the marks ahead are not ours.
+  while (!marks.empty() && marks.back().offset >= batch.last->offset) marks.pop_back();
+  // The last one moves on until it is far enough from the one in front.
+  if (marks.size() > 1 && marks.back().offset - marks[marks.size() - 2].offset < kMarkEachBytes) marks.pop_back();
+  marks.push_back(*batch.last);
+  if (marks.size() > kMarksMax) marks.erase(marks.begin());
+  return progress;
+}
+
+Status MessageIndex::step(bool& more) {
+  if (unreadable_.exchange(false)) return Error(Errc::kCorrupt, "a query has found it damaged");
+  const LogOffset begin = log_.begin(), end = log_.readable_end();
+  log_begin_->store(begin, std::memory_order_relaxed);
+  const LogOffset at = std::max(position(), begin);
+  if (at >= end) return flush_now_and_then();
+  auto bytes = log_.read_up_to(at, end);
+  if (!bytes) {
+    // Deleted meanwhile, or a gap; neither has messages.
+    const LogOffset next = std::max(at, log_.begin());
+    logger_.error("message index: the log has nothing at {}, going on at {}", at, next == at ? end : next);
+    position_.store(next == at ? end : next, std::memory_order_release);
+    more = true;
+    return {};
+  }
+  auto batch = collect(bytes->bytes, at);
+  const auto entries = static_cast<int64_t>(batch.entries.size());
+  if (auto written = db_->write(batch.entries, progress_after(batch)); !written) {
+    if (written.error().code != Errc::kBusy) return written;
+    // Compactions are behind; or nothing goes on because of an error, which resume() then tells.
+    if (busy_since_ == Clock::time_point()) busy_since_ = Clock::now();
+    if (Clock::now() - busy_since_ > kBusyMax) APOGEE_TRY(db_->resume());
+    pause(options_.batch_interval);
+    return {};
+  }
+  busy_since_ = {};
+  entries_total_.fetch_add(entries, std::memory_order_relaxed);
+  if (batch.last) {
+    last_time_ms_ = batch.last_time_ms;
+    last_offset_ = batch.last->offset;
+  }
+  position_.store(batch.end, std::memory_order_release);
+  more = batch.end < log_.readable_end();
+  return flush_now_and_then();
+}
+
+Status MessageIndex::flush_now_and_then() {
+  const auto now = Clock::now();
+  const LogOffset unflushed = position() - flushed_position_;
+  if (unflushed == 0 || (unflushed < options_.flush_bytes && now - flushed_at_ < options_.flush_interval)) return {};
+  flushed_at_ = now;
+  flushed_position_ = position();
+  return db_->flush(false);
+}
+
+void MessageIndex::handle(const Error& error) {
+  ++failures_;
+  if (failures_ == 1 || error.code == Errc::kCorrupt) logger_.error("message index: {}", error.message);
+  const bool full = error.code == Errc::kDiskFull;
+  const bool rebuild = error.code == Errc::kCorrupt || (!full && failures_ >= kFailuresToRebuild);
+  set_failure("the index cannot be written: " + error.message);
+  if (db_ && !rebuild && failures_ % kFailuresToReopen != 0) {
+    if (auto resumed = db_->resume(); !resumed) logger_.debug("message index: {}", resumed.error().message);
+    return;
+  }
+  // While the disk is full it would not open; readers keep what they have.
+  if (full && !rebuild) {
+    if (db_) db_->resume().ignore("the next write tells");
+    return;
+  }
+  {
+    std::unique_lock lock(db_mutex_);
+    db_.reset();
+  }
+  if (!rebuild) return;
+  logger_.warn("message index: it is deleted and built anew from the log");
+  if (auto removed = files_.remove_all(options_.db.directory); !removed)
+    logger_.error("message index: {}", removed.error().message);
+}
+
+void MessageIndex::tell_progress() {
+  if (rebuilt_from_ < 0) return;
+  const LogOffset at = position(), target = target_;
+  if (at >= target) {
+    logger_.info("message index: built up to {}, {} entries", at, entries_total());
+    rebuilt_from_ = -1;
+    return;
+  }
+  if (Clock::now() - told_at_ < kTellInterval) return;
+  told_at_ = Clock::now();
+  logger_.info("message index: built up to {}, {} % of the log", at,
+               (at - rebuilt_from_) * 100 / std::max<LogOffset>(1, target - rebuilt_from_));
+}
+
+void MessageIndex::pause(Clock::duration time) {
+  std::unique_lock lock(mutex_);
+  wanted_.wait_for(lock, time, [this] { return stopping_; });
+}
+
+void MessageIndex::set_failure(std::string why) {
+  std::lock_guard lock(mutex_);
+  failure_ = std::move(why);
+}
+
+std::string MessageIndex::incomplete() const {
+  const LogOffset at = position(), target = target_;
+  if (at < target)
+    return fmt::format("the index is being built from the log, {} of {} MiB are to come", (target - at + 0xFFFFF) >> 20,
+                       (target - log_.begin() + 0xFFFFF) >> 20);
+  std::lock_guard lock(mutex_);
+  return failure_;
+}
+
+Result<KeyAnswer> MessageIndex::query(const KeyQuery& query) {
+  KeyAnswer answer;
+  answer.incomplete = incomplete();
+  std::shared_lock lock(db_mutex_);
+  if (!db_) return Error(Errc::kIo, answer.incomplete.empty() ? "the index is closed" : answer.incomplete);
+  answer.last_update_ms = last_time_ms_;
+  answer.last_update_offset = last_offset_;
+  if (query.count_max <= 0) return answer;
+  int64_t bytes = 0;
+  const LogOffset begin = log_.begin();
+  auto visit = [&](const IndexEntry& entry) {
+    if (entry.offset < begin) return true;
+    auto record = record_at(entry.offset);
+    if (!record) return true;
+    auto fields = message::decode_record(record->bytes);
+    // Another message may have the hash, and another one may be there since the log lost its tail.
+    if (!fields || fields->store_timestamp_ms != entry.store_time_ms || fields->topic != query.topic ||
+        !has_key(*fields, query.key))
+      return true;
+    bytes += static_cast<int64_t>(record->size());
+    if (static_cast<int32_t>(answer.records.size()) >= query.count_max ||
+        (!answer.records.empty() && bytes > query.bytes_max)) {
+      answer.truncated = true;
+      return false;
+    }
+    answer.records.push_back(std::move(*record));
+    return true;
+  };
+  auto scanned = db_->scan(options_.hash(query.topic, query.key), query.begin_ms, query.end_ms, query.order, visit);
+  if (!scanned) {
+    if (scanned.error().code == Errc::kCorrupt) {
+      unreadable_ = true;
+      lock.unlock();
+      wake();
+    }
+    return scanned.error();
+  }
+  return answer;
+}
+
+}  // namespace apogee::store
