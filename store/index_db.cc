@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <array>
+#include <tuple>
 #include <utility>
 
 #include "common/base/bytes.h"
@@ -186,7 +187,9 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
 const IndexProgress& IndexDb::progress() const { return impl_->progress; }
 
 Status IndexDb::write(std::vector<IndexEntry>& entries, IndexProgress progress) {
-  std::sort(entries.begin(), entries.end());
+  std::sort(entries.begin(), entries.end(), [](const IndexEntry& a, const IndexEntry& b) {
+    return std::tie(a.key_hash, a.store_time_ms, a.offset) < std::tie(b.key_hash, b.store_time_ms, b.offset);
+  });
   rocksdb::WriteBatch batch(entries.size() * (kEntryBytes + 3) + 512);
   for (const auto& entry : entries) {
     auto key = encode(entry);

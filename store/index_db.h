@@ -1,7 +1,6 @@
 #pragma once
 
 #include <atomic>
-#include <compare>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,7 +22,6 @@ struct IndexEntry {
   uint64_t key_hash = 0;
   int64_t store_time_ms = 0;
   LogOffset offset = 0;
-  auto operator<=>(const IndexEntry&) const = default;
 };
 
 /// A record that was indexed, and enough of it to tell later whether the log still has it there.

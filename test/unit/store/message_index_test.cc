@@ -356,7 +356,7 @@ TEST_CASE("MessageIndex: deleted, damaged and foreign databases are built anew",
   };
   CHECK(eventually(all_found));
   CHECK(bench.logged(told ? "built anew" : "being built from the log"));
-  CHECK(bench.ask(by("U1")).incomplete.empty());
+  CHECK(eventually([&] { return bench.ask(by("U1")).incomplete.empty(); }));
 }
 
 TEST_CASE("MessageIndex: entries disappear with their log files", "[store][index]") {
