@@ -6,9 +6,31 @@ namespace apogee {
 
 ProcessQueue::Cached ProcessQueue::cached() const {
   std::lock_guard lock(mutex_);
+  return cached_locked();
+}
+
+ProcessQueue::Cached ProcessQueue::cached_locked() const {
   Cached cached{messages_.size() + taken_.size(), bytes_, 0};
   if (!messages_.empty()) cached.span = messages_.rbegin()->first - messages_.begin()->first;
   return cached;
+}
+
+bool ProcessQueue::fits_locked(const Limits& limits) const {
+  const Cached cached = cached_locked();
+  return cached.count < limits.count && cached.bytes < limits.bytes && (limits.span < 0 || cached.span <= limits.span);
+}
+
+bool ProcessQueue::has_room_or_waits(const Limits& limits) {
+  std::lock_guard lock(mutex_);
+  if (fits_locked(limits)) return true;
+  waits_for_ = limits;
+  return false;
+}
+
+bool ProcessQueue::stop_waiting_locked() {
+  if (!waits_for_ || !fits_locked(*waits_for_)) return false;
+  waits_for_.reset();
+  return true;
 }
 
 bool ProcessQueue::put(const std::vector<ReceivedMessage>& messages) {
@@ -42,7 +64,7 @@ bool ProcessQueue::contains(const ReceivedMessage& message) const {
   return messages_.count(message.queue_offset()) != 0;
 }
 
-void ProcessQueue::remove(const std::vector<ReceivedMessage>& messages, OffsetStore& offsets) {
+bool ProcessQueue::remove(const std::vector<ReceivedMessage>& messages, OffsetStore& offsets) {
   std::lock_guard lock(mutex_);
   for (const auto& message : messages) {
     auto found = messages_.find(message.queue_offset());
@@ -51,6 +73,7 @@ void ProcessQueue::remove(const std::vector<ReceivedMessage>& messages, OffsetSt
     messages_.erase(found);
   }
   if (!dropped_) commit_locked(offsets);
+  return stop_waiting_locked();
 }
 
 void ProcessQueue::commit_locked(OffsetStore& offsets) const {
@@ -81,11 +104,12 @@ std::vector<ReceivedMessage> ProcessQueue::take(size_t count_max) {
   return next;
 }
 
-void ProcessQueue::commit(OffsetStore& offsets) {
+bool ProcessQueue::commit(OffsetStore& offsets) {
   std::lock_guard lock(mutex_);
   for (const auto& [offset, message] : taken_) bytes_ -= static_cast<int64_t>(message.body().size());
   taken_.clear();
   commit_locked(offsets);
+  return stop_waiting_locked();
 }
 
 void ProcessQueue::put_back(const std::vector<ReceivedMessage>& messages) {

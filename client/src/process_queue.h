@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,10 +27,20 @@ class ProcessQueue {
     int64_t span = 0;  ///< last offset minus first
   };
 
+  /// What one queue may hold before pulling stops. A negative span does not count.
+  struct Limits {
+    size_t count = 0;
+    int64_t bytes = 0;
+    int64_t span = -1;
+  };
+
   explicit ProcessQueue(MessageQueue queue) : queue_(std::move(queue)) {}
 
   [[nodiscard]] const MessageQueue& queue() const { return queue_; }
   [[nodiscard]] Cached cached() const;
+
+  /// Whether another pull may begin. If not, the remove() or commit() that makes room says so, once.
+  [[nodiscard]] bool has_room_or_waits(const Limits& limits);
 
   /// Adds pulled messages. True when nobody hands out messages of this queue: an orderly consumer must begin to.
   bool put(const std::vector<ReceivedMessage>& messages);
@@ -39,8 +50,9 @@ class ProcessQueue {
   // Concurrent listeners.
   void mark_started(const std::vector<ReceivedMessage>& messages, int64_t now_ms);
   [[nodiscard]] bool contains(const ReceivedMessage& message) const;
-  /// These are done: moves the queue's offset on, unless the queue was dropped.
-  void remove(const std::vector<ReceivedMessage>& messages, OffsetStore& offsets);
+  /// These are done: moves the queue's offset on, unless the queue was dropped. True when that made the room that a
+  /// pull waits for: the caller lets it go on.
+  [[nodiscard]] bool remove(const std::vector<ReceivedMessage>& messages, OffsetStore& offsets);
   /// Messages at the head whose listener was started at or before that time and has not ended.
   [[nodiscard]] std::vector<ReceivedMessage> started_until(int64_t time_ms, size_t count_max) const;
 
@@ -48,7 +60,8 @@ class ProcessQueue {
   /// The next messages; none, when there are none or the queue was dropped: the one who asks is then no longer
   /// in charge of the queue.
   [[nodiscard]] std::vector<ReceivedMessage> take(size_t count_max);
-  void commit(OffsetStore& offsets);
+  /// True as of remove().
+  [[nodiscard]] bool commit(OffsetStore& offsets);
   void put_back(const std::vector<ReceivedMessage>& messages);
   /// Gives up being in charge; begin_again() tells whether somebody has to take over.
   void leave();
@@ -69,6 +82,7 @@ class ProcessQueue {
   int64_t next_offset = 0;
   int64_t suggested_broker_id = 0;
   bool started = false;                     ///< has its lock and its offset
+  bool paused = false;                      ///< not pulled from until the consumer is resumed
   std::atomic<int64_t> last_pull_ms{0};     ///< since 1970
   std::atomic<int64_t> last_consume_ms{0};  ///< since 1970
 
@@ -77,6 +91,9 @@ class ProcessQueue {
     ReceivedMessage message;
     int64_t started_ms = 0;
   };
+  [[nodiscard]] Cached cached_locked() const;
+  [[nodiscard]] bool fits_locked(const Limits& limits) const;
+  bool stop_waiting_locked();
   void commit_locked(OffsetStore& offsets) const;
 
   const MessageQueue queue_;
@@ -86,7 +103,8 @@ class ProcessQueue {
   std::map<int64_t, Entry> messages_;
   std::map<int64_t, ReceivedMessage> taken_;
   int64_t bytes_ = 0;
-  int64_t end_offset_ = -1;  ///< behind the last message ever put
+  int64_t end_offset_ = -1;          ///< behind the last message ever put
+  std::optional<Limits> waits_for_;  ///< a pull waits until what is cached is within these
   bool in_charge_ = false;
   bool dropped_ = false;
   bool discarded_ = false;

@@ -205,23 +205,32 @@ void PullConsumer::Impl::pull_after(const FetchQueuePtr& queue, uint64_t generat
   core_.loop().run_after(delay, [this, queue, generation] { pull(queue, generation); });
 }
 
+bool PullConsumer::Impl::may_pull_locked(const FetchQueue& queue) const {
+  const auto& cached = queue.cached;
+  const int64_t span = cached.empty() ? 0 : cached.back().queue_offset() - cached.front().queue_offset();
+  return !queue.paused && cached.size() < static_cast<size_t>(config_.cached_messages_max) &&
+         queue.bytes < config_.cached_bytes_max && span <= config_.cached_span_max;
+}
+
+void PullConsumer::Impl::pull_if_waiting_locked(const FetchQueuePtr& queue) {
+  if (!queue->waits || !may_pull_locked(*queue)) return;
+  queue->waits = false;
+  core_.loop().post([this, queue, generation = queue->generation] { pull(queue, generation); });
+}
+
 void PullConsumer::Impl::pull(const FetchQueuePtr& queue, uint64_t generation) {
   if (stopping_) return;
   PullRequest request;
   int64_t broker_id = 0;
-  bool wait = false;
   {
     std::lock_guard lock(mutex_);
     if (queue->dropped || queue->generation != generation) return;
     queue->last_pull_ms = now_ms();
-    const auto& cached = queue->cached;
-    const int64_t span = cached.empty() ? 0 : cached.back().queue_offset() - cached.front().queue_offset();
-    wait = queue->paused || cached.size() >= static_cast<size_t>(config_.cached_messages_max) ||
-           queue->bytes >= config_.cached_bytes_max || span > config_.cached_span_max;
+    queue->waits = !may_pull_locked(*queue);
+    if (queue->waits) return;
     request.offset = queue->next_offset;
     broker_id = queue->suggested_broker_id;
   }
-  if (wait) return pull_after(queue, generation, config_.flow_control_delay);
   const auto address = core_.instance().broker_address(queue->queue.broker_name, broker_id, true);
   if (!address) {
     core_.instance().fetch_route(queue->queue.topic, 0, nullptr);
@@ -308,6 +317,7 @@ Result<std::vector<ReceivedMessage>> PullConsumer::Impl::poll(std::chrono::milli
     }
     // What the broker skipped behind the last message is done with it.
     if (queue.cached.empty() && queue.next_offset > queue.position) queue.position = queue.next_offset;
+    pull_if_waiting_locked(entry->second);
   }
   return messages;
 }
@@ -334,7 +344,10 @@ void PullConsumer::Impl::set_paused(const std::vector<MessageQueue>& queues, boo
   {
     std::lock_guard lock(mutex_);
     for (const auto& queue : queues) {
-      if (auto found = find_locked(core_.wire_queue(queue))) found->paused = paused;
+      auto found = find_locked(core_.wire_queue(queue));
+      if (!found) continue;
+      found->paused = paused;
+      pull_if_waiting_locked(found);
     }
   }
   arrived_.notify_all();

@@ -28,11 +28,13 @@ struct FetchQueue {
   int64_t suggested_broker_id = 0;
   uint64_t generation = 0;  ///< one more after each seek: what was under way does not count
   bool paused = false;
+  bool waits = false;  ///< its next pull begins when there is room, and the queue is not paused
   bool dropped = false;
   int64_t last_pull_ms = 0;
 
   void go_to(int64_t offset) {
     ++generation;
+    waits = false;
     cached.clear();
     bytes = 0;
     next_offset = position = done = offset;
@@ -78,6 +80,8 @@ class PullConsumer::Impl {
   void auto_commit();
   bool on_request(remoting::Command& request, const remoting::Responder& respond);
   void reset_offsets(const remoting::Command& request);
+  [[nodiscard]] bool may_pull_locked(const FetchQueue& queue) const;
+  void pull_if_waiting_locked(const FetchQueuePtr& queue);
   FetchQueuePtr find_locked(const MessageQueue& wire_queue) const;
   std::vector<FetchQueuePtr> all_queues() const;
   Status ensure_route(const std::string& wire_topic);

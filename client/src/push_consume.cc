@@ -70,7 +70,7 @@ void PushConsumer::Impl::consume_concurrently(const ProcessQueuePtr& queue,
       again.push_back(with_reconsume_times(*message, message->reconsume_times() + 1));
     }
   }
-  queue->remove(finished, core_.offsets());
+  if (queue->remove(finished, core_.offsets())) pull_soon(queue);
   if (again.empty()) return;
   core_.loop().post([this, queue, again = std::move(again)] {
     core_.loop().run_after(config_.retry_locally_delay, [this, queue, again] {
@@ -181,7 +181,7 @@ void PushConsumer::Impl::consume_orderly(const ProcessQueuePtr& queue) {
     const bool success = result == OrderlyResult::kSuccess;
     counters_.consumed(queue->queue().topic, count, success ? 0 : count, now_ms() - started);
     if (success) {
-      queue->commit(core_.offsets());
+      if (queue->commit(core_.offsets())) pull_soon(queue);
     } else if (suspend_orderly(queue, messages, context.suspend_time)) {
       return;
     }
@@ -201,7 +201,7 @@ bool PushConsumer::Impl::suspend_orderly(const ProcessQueuePtr& queue, const std
     again.push_back(with_reconsume_times(message, times == INT32_MAX ? times : times + 1));
   }
   if (again.empty()) {
-    queue->commit(core_.offsets());
+    if (queue->commit(core_.offsets())) pull_soon(queue);
     return false;
   }
   queue->put_back(again);

@@ -17,17 +17,9 @@ namespace flags = message::pull_sys_flag;
 
 namespace {
 
-constexpr std::chrono::milliseconds kPausedDelay{1'000};
+constexpr std::chrono::milliseconds kBeginAgainDelay{1'000};
 constexpr std::chrono::milliseconds kBrokerBusyDelay{20};
 constexpr std::chrono::milliseconds kListenerCheckDelay{50};
-
-template <typename T>
-std::map<std::string, std::vector<T>> by_broker(const std::vector<T>& items,
-                                                const std::function<const MessageQueue&(const T&)>& queue_of) {
-  std::map<std::string, std::vector<T>> groups;
-  for (const auto& item : items) groups[queue_of(item).broker_name].push_back(item);
-  return groups;
-}
 
 }  // namespace
 
@@ -123,6 +115,12 @@ Status PushConsumer::Impl::shutdown() {
 void PushConsumer::Impl::set_paused(bool paused) {
   paused_ = paused;
   pool_.set_paused(paused);
+  if (paused) return;
+  core_.loop().post([this] {
+    for (const auto& queue : queues()) {
+      if (std::exchange(queue->paused, false)) pull(queue);
+    }
+  });
 }
 
 std::vector<ProcessQueuePtr> PushConsumer::Impl::queues() const {
@@ -203,7 +201,7 @@ void PushConsumer::Impl::begin_queue(const ProcessQueuePtr& queue) {
     if (stopping_ || queue->dropped()) return;
     if (!offset) {
       core_.logger().warn("start offset: {}", offset.error().message);
-      core_.loop().run_after(std::min(config_.pull_error_delay, kPausedDelay), [this, queue] {
+      core_.loop().run_after(std::min(config_.pull_error_delay, kBeginAgainDelay), [this, queue] {
         if (!stopping_ && !queue->dropped()) begin_queues({queue});
       });
       return;
@@ -215,60 +213,20 @@ void PushConsumer::Impl::begin_queue(const ProcessQueuePtr& queue) {
   });
 }
 
-void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted, std::function<void()> done) {
-  const auto groups = by_broker<ProcessQueuePtr>(
-      wanted, [](const ProcessQueuePtr& queue) -> const MessageQueue& { return queue->queue(); });
-  if (groups.empty()) return done();
-  auto left = std::make_shared<size_t>(groups.size());
+/// Sends the queues to their brokers, each broker its own; `answered` gets them with the reply, and `done` comes when
+/// all have answered or could not be asked.
+void PushConsumer::Impl::ask_brokers(
+    RequestCode code, const std::vector<MessageQueue>& queues,
+    const std::function<void(const std::vector<MessageQueue>&, Result<Command>)>& answered,
+    std::function<void()> done) {
+  std::map<std::string, std::vector<MessageQueue>> by_broker;
+  for (const auto& queue : queues) by_broker[queue.broker_name].push_back(queue);
+  if (by_broker.empty()) return done();
+  auto left = std::make_shared<size_t>(by_broker.size());
   auto part = [left, done = std::move(done)] {
     if (--*left == 0) done();
   };
-  for (const auto& [broker, members] : groups) {
-    const auto address = core_.instance().request_address(broker);
-    if (!address) {
-      part();
-      continue;
-    }
-    remoting::LockBatchRequest body;
-    body.consumer_group = core_.group();
-    body.client_id = core_.instance().client_id();
-    for (const auto& queue : members) body.mq_set.push_back(queue->queue());
-    Command request = Command::request(RequestCode::kLockBatchMq);
-    request.body = SharedBytes::from(remoting::encode(body));
-    const int64_t asked_ms = now_ms();
-    core_.instance().call(
-        *address, std::move(request), 0, [this, members = members, asked_ms, part](Result<Command> reply) {
-          if (!reply || reply->code != response_code::kSuccess) {
-            core_.logger().warn("lock of queues: {}",
-                                reply ? broker_error(*reply, "refused").message : reply.error().message);
-            return part();  // the locks that we hold stay valid for their time
-          }
-          auto granted = remoting::decode_lock_batch_response(reply->body.bytes);
-          if (!granted) {
-            core_.logger().warn("lock of queues: {}", granted.error().message);
-            return part();
-          }
-          const auto& set = granted->lock_ok_mq_set;
-          for (const auto& queue : members) {
-            const bool ok = std::find(set.begin(), set.end(), queue->queue()) != set.end();
-            queue->set_locked(ok, asked_ms);
-            // It was waiting for its lock.
-            if (ok && queue->started && queue->begin_again()) submit_orderly(queue);
-          }
-          part();
-        });
-  }
-}
-
-void PushConsumer::Impl::unlock_queues(const std::vector<MessageQueue>& held, std::function<void()> done) {
-  const auto groups =
-      by_broker<MessageQueue>(held, [](const MessageQueue& queue) -> const MessageQueue& { return queue; });
-  if (groups.empty()) return done();
-  auto left = std::make_shared<size_t>(groups.size());
-  auto part = [left, done = std::move(done)] {
-    if (--*left == 0) done();
-  };
-  for (const auto& [broker, members] : groups) {
+  for (const auto& [broker, members] : by_broker) {
     const auto address = core_.instance().request_address(broker);
     if (!address) {
       part();
@@ -278,13 +236,52 @@ void PushConsumer::Impl::unlock_queues(const std::vector<MessageQueue>& held, st
     body.consumer_group = core_.group();
     body.client_id = core_.instance().client_id();
     body.mq_set = members;
-    Command request = Command::request(RequestCode::kUnlockBatchMq);
+    Command request = Command::request(code);
     request.body = SharedBytes::from(remoting::encode(body));
-    core_.instance().call(*address, std::move(request), 0, [this, part](Result<Command> reply) {
-      if (!reply) core_.logger().warn("unlock of queues: {}", reply.error().message);
+    core_.instance().call(*address, std::move(request), 0, [members = members, answered, part](Result<Command> reply) {
+      answered(members, std::move(reply));
       part();
     });
   }
+}
+
+void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted, std::function<void()> done) {
+  std::map<MessageQueue, ProcessQueuePtr> by_key;
+  std::vector<MessageQueue> keys;
+  for (const auto& queue : wanted) {
+    by_key[queue->queue()] = queue;
+    keys.push_back(queue->queue());
+  }
+  // Where the answer is none, the locks that we hold stay valid for their time.
+  auto answered = [this, by_key = std::move(by_key), asked_ms = now_ms()](const std::vector<MessageQueue>& members,
+                                                                          const Result<Command>& reply) {
+    if (!reply || reply->code != response_code::kSuccess) {
+      core_.logger().warn("lock of queues: {}",
+                          reply ? broker_error(*reply, "refused").message : reply.error().message);
+      return;
+    }
+    auto granted = remoting::decode_lock_batch_response(reply->body.bytes);
+    if (!granted) {
+      core_.logger().warn("lock of queues: {}", granted.error().message);
+      return;
+    }
+    const auto& set = granted->lock_ok_mq_set;
+    for (const auto& key : members) {
+      const auto& queue = by_key.at(key);
+      const bool ok = std::find(set.begin(), set.end(), key) != set.end();
+      queue->set_locked(ok, asked_ms);
+      // It was waiting for its lock.
+      if (ok && queue->started && queue->begin_again()) submit_orderly(queue);
+    }
+  };
+  ask_brokers(RequestCode::kLockBatchMq, keys, answered, std::move(done));
+}
+
+void PushConsumer::Impl::unlock_queues(const std::vector<MessageQueue>& held, std::function<void()> done) {
+  auto answered = [this](const std::vector<MessageQueue>&, const Result<Command>& reply) {
+    if (!reply) core_.logger().warn("unlock of queues: {}", reply.error().message);
+  };
+  ask_brokers(RequestCode::kUnlockBatchMq, held, answered, std::move(done));
 }
 
 void PushConsumer::Impl::drop_queue(const ProcessQueuePtr& queue, std::optional<int64_t> reset_offset) {
@@ -329,15 +326,20 @@ void PushConsumer::Impl::pull_after(const ProcessQueuePtr& queue, std::chrono::m
   core_.loop().run_after(delay, [this, queue] { pull(queue); });
 }
 
+void PushConsumer::Impl::pull_soon(const ProcessQueuePtr& queue) {
+  core_.loop().post([this, queue] { pull(queue); });
+}
+
 void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   if (stopping_ || queue->dropped()) return;
   queue->last_pull_ms = now_ms();
-  if (paused_) return pull_after(queue, std::min(kPausedDelay, config_.flow_control_delay));
-  const auto cached = queue->cached();
-  if (cached.count >= static_cast<size_t>(config_.cached_messages_max) || cached.bytes >= config_.cached_bytes_max ||
-      (!orderly_ && cached.span > config_.cached_span_max)) {
-    return pull_after(queue, config_.flow_control_delay);
+  if (paused_) {
+    queue->paused = true;
+    return;
   }
+  const ProcessQueue::Limits limits{static_cast<size_t>(config_.cached_messages_max), config_.cached_bytes_max,
+                                    orderly_ ? -1 : config_.cached_span_max};
+  if (!queue->has_room_or_waits(limits)) return;
   if (!lock_is_valid(*queue)) return pull_after(queue, config_.lock_retry_delay);
   const auto subscription = core_.subscription(queue->queue().topic);
   if (!subscription) return pull_after(queue, config_.pull_error_delay);
@@ -441,7 +443,7 @@ void PushConsumer::Impl::sweep_overdue() {
               return;
             }
             core_.logger().warn("message {} took longer than consume_timeout and was sent back", message.msg_id());
-            queue->remove({message}, core_.offsets());
+            if (queue->remove({message}, core_.offsets())) pull(queue);
           });
     }
   }

@@ -40,6 +40,9 @@ class PushConsumer::Impl {
   void on_assigned(const std::string& topic, const std::vector<MessageQueue>& queues);
   void begin_queues(const std::vector<ProcessQueuePtr>& queues);
   void begin_queue(const ProcessQueuePtr& queue);
+  void ask_brokers(remoting::RequestCode code, const std::vector<MessageQueue>& queues,
+                   const std::function<void(const std::vector<MessageQueue>&, Result<remoting::Command>)>& answered,
+                   std::function<void()> done);
   void lock_queues(const std::vector<ProcessQueuePtr>& queues, std::function<void()> done);
   void unlock_queues(const std::vector<MessageQueue>& queues, std::function<void()> done);
   void drop_queue(const ProcessQueuePtr& queue, std::optional<int64_t> reset_offset);
@@ -47,6 +50,7 @@ class PushConsumer::Impl {
   void forget_queue(const ProcessQueuePtr& queue, bool begin_again);
   void pull(const ProcessQueuePtr& queue);
   void pull_after(const ProcessQueuePtr& queue, std::chrono::milliseconds delay);
+  void pull_soon(const ProcessQueuePtr& queue);  ///< thread: any
   void on_pulled(const ProcessQueuePtr& queue, const ConsumerCore::SubscriptionPtr& subscription, int64_t started_ms,
                  Result<remoting::Command> reply);
   void hand_out(const ProcessQueuePtr& queue, const std::vector<ReceivedMessage>& messages);

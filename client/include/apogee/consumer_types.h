@@ -34,9 +34,8 @@ struct ConsumerConfig : ClientConfig {
   std::chrono::milliseconds pull_suspend{15'000};     ///< the broker holds a pull that finds nothing so long
   std::chrono::milliseconds pull_timeout{30'000};     ///< of a whole pull request; more than pull_suspend
   std::chrono::milliseconds pull_error_delay{3'000};  ///< before pulling again after an error
-  std::chrono::milliseconds flow_control_delay{50};   ///< before looking again whether there is room
 
-  // Pulling from a queue stops while one of these is exceeded by what is cached of it.
+  // Pulling from a queue stops when what is cached of it reaches one of these, and goes on as soon as there is room.
   int cached_messages_max = 1'000;
   int64_t cached_bytes_max = 100LL * 1024 * 1024;
   /// Largest minus smallest cached offset; not for orderly listeners.

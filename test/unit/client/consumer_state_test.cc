@@ -56,11 +56,11 @@ TEST_CASE("a process queue commits the first offset that is not done", "[client]
   ProcessQueue queue(kQueue);
   OffsetStore offsets;
   queue.put(messages_at({10, 11, 12}));
-  queue.remove(messages_at({11}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({11}), offsets));
   CHECK(offsets.get(kQueue) == 10);
-  queue.remove(messages_at({10}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({10}), offsets));
   CHECK(offsets.get(kQueue) == 12);
-  queue.remove(messages_at({12}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({12}), offsets));
   CHECK(offsets.get(kQueue) == 13);
   CHECK(queue.cached().count == 0);
   CHECK(queue.cached().bytes == 0);
@@ -75,13 +75,39 @@ TEST_CASE("a process queue tells what it holds", "[client][process_queue]") {
   CHECK(queue.cached().span == 20);
 }
 
+TEST_CASE("a pull that waits for room is told once, by whoever makes it", "[client][process_queue]") {
+  ProcessQueue queue(kQueue);
+  OffsetStore offsets;
+  queue.put(messages_at({5, 6, 25}));  // 10 bytes each
+  CHECK(queue.has_room_or_waits({4, 31, 20}));
+  CHECK_FALSE(queue.remove(messages_at({7}), offsets));  // nobody waits
+  SECTION("for fewer messages") {
+    CHECK_FALSE(queue.has_room_or_waits({2, 1'000, -1}));
+    CHECK_FALSE(queue.remove(messages_at({5}), offsets));
+    CHECK(queue.remove(messages_at({25}), offsets));
+    CHECK_FALSE(queue.remove(messages_at({6}), offsets));
+  }
+  SECTION("for fewer bytes, handed out in order") {
+    CHECK_FALSE(queue.has_room_or_waits({100, 30, -1}));
+    CHECK(queue.take(1).size() == 1);
+    CHECK(queue.commit(offsets));
+    CHECK(queue.take(2).size() == 2);
+    CHECK_FALSE(queue.commit(offsets));
+  }
+  SECTION("for a shorter span") {
+    CHECK_FALSE(queue.has_room_or_waits({100, 1'000, 19}));
+    CHECK_FALSE(queue.remove(messages_at({6}), offsets));
+    CHECK(queue.remove(messages_at({5}), offsets));
+  }
+}
+
 TEST_CASE("a dropped process queue does not move its offset", "[client][process_queue]") {
   ProcessQueue queue(kQueue);
   OffsetStore offsets;
   queue.put(messages_at({1, 2}));
-  queue.remove(messages_at({1}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({1}), offsets));
   queue.drop(false);
-  queue.remove(messages_at({2}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({2}), offsets));
   queue.skip_to(50, offsets);
   CHECK(offsets.get(kQueue) == 2);
 }
@@ -94,7 +120,7 @@ TEST_CASE("offsets without messages for us count when nothing is cached", "[clie
   queue.put(messages_at({8}));
   queue.skip_to(20, offsets);
   CHECK(offsets.get(kQueue) == 7);
-  queue.remove(messages_at({8}), offsets);
+  CHECK_FALSE(queue.remove(messages_at({8}), offsets));
   CHECK(offsets.get(kQueue) == 20);
 }
 
@@ -110,10 +136,10 @@ TEST_CASE("an orderly queue is handed out by one, in order", "[client][process_q
   queue.put_back(first);
   first = queue.take(1);
   CHECK(first[0].queue_offset() == 1);
-  queue.commit(offsets);
+  CHECK_FALSE(queue.commit(offsets));
   CHECK(offsets.get(kQueue) == 2);
   CHECK(queue.take(10).size() == 3);
-  queue.commit(offsets);
+  CHECK_FALSE(queue.commit(offsets));
   CHECK(offsets.get(kQueue) == 5);
   CHECK(queue.take(1).empty());
   CHECK_FALSE(queue.begin_again());
@@ -131,7 +157,7 @@ TEST_CASE("what was done counts when an orderly queue is given away, unless its 
     queue.put(messages_at({1, 2}));
     CHECK(queue.take(1).size() == 1);
     queue.drop(reset);
-    queue.commit(offsets);
+    CHECK_FALSE(queue.commit(offsets));
     CHECK(offsets.get(kQueue) == (reset ? 1 : 2));
     CHECK(queue.take(1).empty());
   }

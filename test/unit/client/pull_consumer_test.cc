@@ -6,36 +6,21 @@
 
 #include "common/remoting/bodies/client_bodies.h"
 #include "test/support/catch.h"
-#include "test/unit/client/fake_cluster.h"
+#include "test/unit/client/consumer_bench.h"
+
+namespace apogee::test {
+
+using remoting::Command;
+using remoting::RequestCode;
 
 namespace {
-
-using apogee::Errc;
-using apogee::MessageQueue;
-using apogee::PullConsumer;
-using apogee::PullConsumerConfig;
-using apogee::remoting::Command;
-using apogee::remoting::RequestCode;
-using apogee::test::eventually;
-using apogee::test::FakeCluster;
-using apogee::test::time_passes;
-using Milliseconds = std::chrono::milliseconds;
 
 const MessageQueue kFirst{"T", "broker-a", 0};
 const MessageQueue kSecond{"T", "broker-a", 1};
 
-PullConsumerConfig config_for(const FakeCluster& cluster) {
-  PullConsumerConfig config;
-  config.group = "G";
-  config.name_servers = cluster.name_servers();
-  config.consume_from = apogee::ConsumeFrom::kFirst;
-  config.heartbeat_interval = Milliseconds(10);
-  config.rebalance_interval = Milliseconds(200);
-  config.offset_persist_interval = Milliseconds(20);
+PullConsumerConfig pull_config(const FakeCluster& cluster) {
+  auto config = quick_config<PullConsumerConfig>(cluster);
   config.auto_commit_interval = Milliseconds(20);
-  config.pull_suspend = Milliseconds(200);
-  config.pull_error_delay = Milliseconds(20);
-  config.flow_control_delay = Milliseconds(5);
   return config;
 }
 
@@ -51,10 +36,6 @@ std::vector<std::string> poll_for(PullConsumer& consumer, size_t count) {
   return bodies;
 }
 
-void fill(FakeCluster& cluster, int queue, int count) {
-  for (int i = 0; i < count; ++i) cluster.broker().append("T", queue, std::to_string(i));
-}
-
 using Bodies = std::vector<std::string>;
 
 }  // namespace
@@ -63,7 +44,7 @@ TEST_CASE("assigned queues are polled, sought and committed", "[client][pull_con
   FakeCluster cluster;
   cluster.add_topic("T", 2);
   fill(cluster, 0, 5);
-  auto config = config_for(cluster);
+  auto config = pull_config(cluster);
   config.auto_commit = false;
   PullConsumer consumer(config);
   CHECK(consumer.poll(Milliseconds(1)).error().code == Errc::kClosed);
@@ -107,7 +88,7 @@ TEST_CASE("what a poll returned is committed after the next poll, or at the end"
   FakeCluster cluster;
   cluster.add_topic("T", 1);
   fill(cluster, 0, 4);
-  auto config = config_for(cluster);
+  auto config = pull_config(cluster);
   config.poll_batch_max = 2;
   PullConsumer consumer(config);
   REQUIRE(consumer.start());
@@ -127,7 +108,7 @@ TEST_CASE("subscribed queues are shared by the members of a group", "[client][pu
   cluster.add_topic("T", 4);
   std::mutex mutex;
   std::vector<size_t> told;
-  PullConsumer first(config_for(cluster));
+  PullConsumer first(pull_config(cluster));
   first.set_assignment_listener([&](const std::string& topic, const std::vector<MessageQueue>& queues) {
     std::lock_guard lock(mutex);
     told.push_back(topic == "T" ? queues.size() : 999);
@@ -136,7 +117,7 @@ TEST_CASE("subscribed queues are shared by the members of a group", "[client][pu
   REQUIRE(first.start());
   REQUIRE(eventually([&] { return first.assignment().size() == 4; }));
   {
-    PullConsumer second(config_for(cluster));
+    PullConsumer second(pull_config(cluster));
     REQUIRE(second.subscribe("T", "A"));
     REQUIRE(second.start());
     REQUIRE(eventually([&] { return first.assignment().size() == 2 && second.assignment().size() == 2; }));
@@ -153,7 +134,7 @@ TEST_CASE("subscribed queues are shared by the members of a group", "[client][pu
 TEST_CASE("paused queues return nothing", "[client][pull_consumer]") {
   FakeCluster cluster;
   cluster.add_topic("T", 2);
-  PullConsumer consumer(config_for(cluster));
+  PullConsumer consumer(pull_config(cluster));
   REQUIRE(consumer.start());
   REQUIRE(consumer.assign({kFirst, kSecond}));
   REQUIRE(eventually([&] { return consumer.assignment().size() == 2; }));
@@ -169,7 +150,7 @@ TEST_CASE("paused queues return nothing", "[client][pull_consumer]") {
 TEST_CASE("a poll that waits ends with the consumer", "[client][pull_consumer]") {
   FakeCluster cluster;
   cluster.add_topic("T", 1);
-  PullConsumer consumer(config_for(cluster));
+  PullConsumer consumer(pull_config(cluster));
   REQUIRE(consumer.start());
   REQUIRE(consumer.assign({kFirst}));
   REQUIRE(eventually([&] { return consumer.position(kFirst) == 0; }));
@@ -187,7 +168,7 @@ TEST_CASE("pulling ahead stops at the limits", "[client][pull_consumer]") {
   FakeCluster cluster;
   cluster.add_topic("T", 1);
   fill(cluster, 0, 100);
-  auto config = config_for(cluster);
+  auto config = pull_config(cluster);
   config.cached_messages_max = 20;
   config.pull_batch = 10;
   PullConsumer consumer(config);
@@ -203,21 +184,23 @@ TEST_CASE("offsets can be reset by the broker", "[client][pull_consumer]") {
   FakeCluster cluster;
   cluster.add_topic("T", 1);
   fill(cluster, 0, 5);
-  PullConsumer consumer(config_for(cluster));
+  PullConsumer consumer(pull_config(cluster));
   REQUIRE(consumer.subscribe("T"));
   REQUIRE(consumer.start());
   CHECK(poll_for(consumer, 5).size() == 5);
   auto request = Command::request(RequestCode::kResetConsumerClientOffset);
   request.ext.set("topic", "T");
   request.ext.set("group", "G");
-  request.body = apogee::SharedBytes::from(encode(apogee::remoting::ResetOffsetBody{{{kFirst, 3}}}));
+  request.body = SharedBytes::from(encode(remoting::ResetOffsetBody{{{kFirst, 3}}}));
   cluster.broker().ask_members("G", request, true);
   CHECK(poll_for(consumer, 2) == Bodies{"3", "4"});
   auto info = Command::request(RequestCode::kGetConsumerRunningInfo);
   info.ext.set("consumerGroup", "G");
   auto reply = cluster.broker().ask_members("G", info, false);
   REQUIRE(reply);
-  auto body = apogee::remoting::decode_consumer_running_info(reply->body.bytes);
+  auto body = remoting::decode_consumer_running_info(reply->body.bytes);
   REQUIRE(body);
   CHECK(body->properties.at("PROP_CONSUME_TYPE") == "CONSUME_ACTIVELY");
 }
+
+}  // namespace apogee::test
