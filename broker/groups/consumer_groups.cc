@@ -27,7 +27,9 @@ ClientInfo client_info(const remoting::Caller& caller, const remoting::Command& 
 
 bool Subscription::may_match(int64_t tags_code) const {
   if (codes.empty() || class_filter_mode || expression_type != "TAG") return true;
-  if (tags_code < INT32_MIN || tags_code > INT32_MAX) return false;
+  // Below every hash: the address of a unit in consumequeue_ext, which is not read here; the client compares the tag.
+  if (tags_code < INT32_MIN) return true;
+  // Above every hash: a time (delayed messages). RocketMQ compares the low 32 bits of whatever there is.
   return std::binary_search(codes.begin(), codes.end(), static_cast<int32_t>(tags_code));
 }
 

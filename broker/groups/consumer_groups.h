@@ -32,8 +32,9 @@ struct Subscription {
   std::vector<int32_t> codes;     ///< Java's hash of each tag, ascending; empty: all
   int64_t version = 0;            ///< subVersion: ms at which the client subscribed
 
-  /// Whether a message with this tags code (hash of its tag) may go out. Always true without tags, for
-  /// SQL92 and in class filter mode.
+  /// Whether a message with this tags code may go out: the hash of its tag, of which the low 32 bits count, or less
+  /// than any hash where the entry points into consumequeue_ext. Always true then, without tags, for SQL92 and in
+  /// class filter mode.
   [[nodiscard]] bool may_match(int64_t tags_code) const;
 };
 

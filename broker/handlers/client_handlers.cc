@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <utility>
 
 #include "broker/handlers/request_fields.h"
@@ -106,11 +107,10 @@ void ClientHandlers::unregister_client(const remoting::Caller& caller, remoting:
 
 void ClientHandlers::consumer_list(const remoting::Caller& /*caller*/, remoting::Command request,
                                    remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string name = fields.text("consumerGroup");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  auto group = parts_.consumers.find(name);
-  if (group == nullptr) return refuse(request, respond, code::kSystemError, "no consumer for this group, " + name);
+  const auto name = required_text(request, respond, "consumerGroup");
+  if (!name) return;
+  auto group = parts_.consumers.find(*name);
+  if (group == nullptr) return refuse(request, respond, code::kSystemError, "no consumer for this group, " + *name);
   accept(request, respond, encode(remoting::GetConsumerList{group->client_ids()}));
 }
 
@@ -127,14 +127,26 @@ std::string wrong_in(const remoting::LockBatchRequest& body) {
   return {};
 }
 
+// The body of a request to lock or unlock; nullopt after the request was refused.
+std::optional<remoting::LockBatchRequest> lock_body(const remoting::Command& request,
+                                                    const remoting::Responder& respond, const char* what) {
+  auto body = remoting::decode_lock_batch_request(request.body.bytes);
+  if (!body) {
+    refuse_body(request, respond, what, body.error());
+    return std::nullopt;
+  }
+  auto wrong = wrong_in(*body);
+  if (wrong.empty()) return std::move(*body);
+  refuse(request, respond, code::kInvalidParameter, std::move(wrong));
+  return std::nullopt;
+}
+
 }  // namespace
 
 void ClientHandlers::lock_batch(const remoting::Caller& /*caller*/, remoting::Command request,
                                 remoting::Responder respond) {
-  auto body = remoting::decode_lock_batch_request(request.body.bytes);
-  if (!body) return refuse_body(request, respond, "LockBatchRequestBody", body.error());
-  if (auto wrong = wrong_in(*body); !wrong.empty())
-    return refuse(request, respond, code::kInvalidParameter, std::move(wrong));
+  const auto body = lock_body(request, respond, "LockBatchRequestBody");
+  if (!body) return;
   remoting::LockBatchResponse granted;
   granted.lock_ok_mq_set = parts_.locks.lock(body->consumer_group, body->client_id, body->mq_set);
   accept(request, respond, encode(granted));
@@ -142,10 +154,8 @@ void ClientHandlers::lock_batch(const remoting::Caller& /*caller*/, remoting::Co
 
 void ClientHandlers::unlock_batch(const remoting::Caller& /*caller*/, remoting::Command request,
                                   remoting::Responder respond) {
-  auto body = remoting::decode_lock_batch_request(request.body.bytes);
-  if (!body) return refuse_body(request, respond, "UnlockBatchRequestBody", body.error());
-  if (auto wrong = wrong_in(*body); !wrong.empty())
-    return refuse(request, respond, code::kInvalidParameter, std::move(wrong));
+  const auto body = lock_body(request, respond, "UnlockBatchRequestBody");
+  if (!body) return;
   parts_.locks.unlock(body->consumer_group, body->client_id, body->mq_set);
   accept(request, respond);
 }

@@ -56,26 +56,13 @@ void GroupAdminHandlers::update_group_list(const remoting::Caller& caller, remot
 
 void GroupAdminHandlers::all_group_config(const remoting::Caller& /*caller*/, remoting::Command request,
                                           remoting::Responder respond) {
-  RequestFields fields(request);
-  const int32_t first = fields.i32_or("groupSeq", 0);
-  const int32_t count_max = fields.i32_or("maxGroupNum", 0);
-  if (first < 0) fields.reject("the header field groupSeq is negative");
-  if (count_max < 0) fields.reject("the header field maxGroupNum is negative");
-  if (!fields.ok()) return refuse(request, respond, fields);
-
   remoting::SubscriptionGroupWrapper wrapper;
   wrapper.data_version = parts_.groups.version();
+  const auto page = page_of(request, respond, "groupSeq", "maxGroupNum", wrapper.data_version);
+  if (!page) return;
   const auto all = parts_.groups.all();
-  bool changed = false;
-  if (auto text = request.ext.get("dataVersion"))
-    if (auto version = remoting::decode_data_version(*text)) changed = *version != wrapper.data_version;
-  const bool paged = count_max > 0;
-  int32_t skip = paged && !changed ? first : 0;
-  for (const auto& config : all) {
-    if (skip-- > 0) continue;
-    if (paged && static_cast<int32_t>(wrapper.subscription_group_table.size()) == count_max) break;
-    wrapper.subscription_group_table[config->group_name] = *config;
-  }
+  for (size_t i = 0; i < all.size(); ++i)
+    if (page->holds(i)) wrapper.subscription_group_table[all[i]->group_name] = *all[i];
   remoting::Command response = remoting::Command::response_to(request, code::kSuccess);
   response.ext.set("totalGroupNum", static_cast<int64_t>(all.size()));
   response.body = SharedBytes::from(encode(wrapper));
@@ -101,12 +88,11 @@ std::string quoted(const std::string& text) {
 
 void GroupAdminHandlers::consumer_connections(const remoting::Caller& /*caller*/, remoting::Command request,
                                               remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string name = fields.text("consumerGroup");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  auto group = parts_.consumers.find(name);
+  const auto name = required_text(request, respond, "consumerGroup");
+  if (!name) return;
+  auto group = parts_.consumers.find(*name);
   if (group == nullptr)
-    return refuse(request, respond, code::kConsumerNotOnline, "the consumer group[" + name + "] not online");
+    return refuse(request, respond, code::kConsumerNotOnline, "the consumer group[" + *name + "] not online");
   remoting::ConsumerConnection body;
   body.consume_type = group->consume_type;
   body.message_model = group->message_model;
@@ -119,12 +105,11 @@ void GroupAdminHandlers::consumer_connections(const remoting::Caller& /*caller*/
 
 void GroupAdminHandlers::producer_connections(const remoting::Caller& /*caller*/, remoting::Command request,
                                               remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string name = fields.text("producerGroup");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  const auto members = parts_.producers.members(name);
+  const auto name = required_text(request, respond, "producerGroup");
+  if (!name) return;
+  const auto members = parts_.producers.members(*name);
   if (members.empty())
-    return refuse(request, respond, code::kSystemError, "the producer group[" + name + "] not exist");
+    return refuse(request, respond, code::kSystemError, "the producer group[" + *name + "] not exist");
   remoting::ProducerConnection body;
   for (const auto& member : members) body.connection_set.push_back(connection_of(member));
   accept(request, respond, encode(body));
@@ -168,23 +153,21 @@ void GroupAdminHandlers::delete_group(const remoting::Caller& caller, remoting::
 
 void GroupAdminHandlers::group_config(const remoting::Caller& /*caller*/, remoting::Command request,
                                       remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string name = fields.text("group");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  auto config = parts_.groups.find(name);
+  const auto name = required_text(request, respond, "group");
+  if (!name) return;
+  auto config = parts_.groups.find(*name);
   if (config == nullptr)
-    return refuse(request, respond, code::kSubscriptionGroupNotExist, "No group in this broker. group: " + name);
+    return refuse(request, respond, code::kSubscriptionGroupNotExist, "No group in this broker. group: " + *name);
   accept(request, respond, encode(*config));
 }
 
 void GroupAdminHandlers::consumed_by(const remoting::Caller& /*caller*/, remoting::Command request,
                                      remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string topic = fields.text("topic");
-  if (!fields.ok()) return refuse(request, respond, fields);
+  const auto topic = required_text(request, respond, "topic");
+  if (!topic) return;
   std::set<std::string> groups;
-  for (auto& group : parts_.consumers.groups_of_topic(topic)) groups.insert(std::move(group));
-  for (auto& group : parts_.offsets.groups_of_topic(topic)) groups.insert(std::move(group));
+  for (auto& group : parts_.consumers.groups_of_topic(*topic)) groups.insert(std::move(group));
+  for (auto& group : parts_.offsets.groups_of_topic(*topic)) groups.insert(std::move(group));
   accept(request, respond, encode(remoting::GroupList{{groups.begin(), groups.end()}}));
 }
 
@@ -218,11 +201,10 @@ void GroupAdminHandlers::clone_offsets(const remoting::Caller& caller, remoting:
 
 void GroupAdminHandlers::topics_by_consumer(const remoting::Caller& /*caller*/, remoting::Command request,
                                             remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string group = fields.text("group");
-  if (!fields.ok()) return refuse(request, respond, fields);
+  const auto group = required_text(request, respond, "group");
+  if (!group) return;
   remoting::TopicList list;
-  list.topic_list = parts_.offsets.topics_of_group(group);
+  list.topic_list = parts_.offsets.topics_of_group(*group);
   list.broker_addr = parts_.identity.address;
   accept(request, respond, encode(list));
 }

@@ -76,6 +76,34 @@ void refuse_body(const remoting::Command& request, const remoting::Responder& re
          std::string("the body is no ") + what + ": " + (request.body.empty() ? "it is empty" : error.message));
 }
 
+std::optional<std::string> required_text(const remoting::Command& request, const remoting::Responder& respond,
+                                         std::string_view name) {
+  RequestFields fields(request);
+  std::string text = fields.text(name);
+  if (fields.ok()) return text;
+  refuse(request, respond, fields);
+  return std::nullopt;
+}
+
+std::optional<Page> page_of(const remoting::Command& request, const remoting::Responder& respond,
+                            const std::string& first_field, const std::string& count_field,
+                            const remoting::DataVersion& version) {
+  RequestFields fields(request);
+  const int32_t first = fields.i32_or(first_field, 0);
+  const int32_t count_max = fields.i32_or(count_field, 0);
+  if (first < 0) fields.reject("the header field " + first_field + " is negative");
+  if (count_max < 0) fields.reject("the header field " + count_field + " is negative");
+  if (!fields.ok()) {
+    refuse(request, respond, fields);
+    return std::nullopt;
+  }
+  if (count_max == 0) return Page{};
+  bool changed = false;
+  if (auto text = request.ext.get("dataVersion"))
+    if (auto known = remoting::decode_data_version(*text)) changed = *known != version;
+  return Page{changed ? 0 : static_cast<size_t>(first), static_cast<size_t>(count_max)};
+}
+
 void accept(const remoting::Command& request, const remoting::Responder& respond, std::string body) {
   remoting::Command response = remoting::Command::response_to(request, code::kSuccess);
   if (!body.empty()) response.body = SharedBytes::from(std::move(body));

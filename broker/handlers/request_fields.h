@@ -1,10 +1,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "apogee/result.h"
+#include "common/remoting/bodies/topic_bodies.h"
 #include "common/remoting/command.h"
 #include "common/remoting/remoting_server.h"
 
@@ -46,6 +48,21 @@ void refuse(const remoting::Command& request, const remoting::Responder& respond
 /// Answers 29: the body could not be read; the remark says which body and why.
 void refuse_body(const remoting::Command& request, const remoting::Responder& respond, const char* what,
                  const Error& error);
+/// The one field that a request needs; nullopt when it is missing or blank, after the request was refused.
+[[nodiscard]] std::optional<std::string> required_text(const remoting::Command& request,
+                                                       const remoting::Responder& respond, std::string_view name);
+/// Which part of a table a request wants: whole, without a maximum. The fields are named as the requests of 5.x have
+/// them ("topicSeq", "maxTopicNum"); a table that is not of the version in "dataVersion" any more begins again.
+struct Page {
+  size_t first = 0;
+  size_t count_max = SIZE_MAX;
+  /// Whether the next row, of which there were `seen` before, belongs to the page.
+  [[nodiscard]] bool holds(size_t seen) const { return seen >= first && seen - first < count_max; }
+};
+/// nullopt after the request was refused.
+[[nodiscard]] std::optional<Page> page_of(const remoting::Command& request, const remoting::Responder& respond,
+                                          const std::string& first_field, const std::string& count_field,
+                                          const remoting::DataVersion& version);
 /// Answers 0, with a body where that is not empty.
 void accept(const remoting::Command& request, const remoting::Responder& respond, std::string body = {});
 

@@ -135,27 +135,14 @@ void TopicAdminHandlers::update_topic_list(const remoting::Caller& caller, remot
 
 void TopicAdminHandlers::all_topic_config(const remoting::Caller& /*caller*/, remoting::Command request,
                                           remoting::Responder respond) {
-  RequestFields fields(request);
-  const int32_t first = fields.i32_or("topicSeq", 0);
-  const int32_t count_max = fields.i32_or("maxTopicNum", 0);
-  if (first < 0) fields.reject("the header field topicSeq is negative");
-  if (count_max < 0) fields.reject("the header field maxTopicNum is negative");
-  if (!fields.ok()) return refuse(request, respond, fields);
-
   remoting::TopicConfigSerializeWrapper wrapper;
   wrapper.data_version = parts_.topics.data_version();
+  const auto page = page_of(request, respond, "topicSeq", "maxTopicNum", wrapper.data_version);
+  if (!page) return;
   const auto table = parts_.topics.snapshot();
-  // A list that has changed since its first page is given from the beginning.
-  bool changed = false;
-  if (auto text = request.ext.get("dataVersion"))
-    if (auto version = remoting::decode_data_version(*text)) changed = *version != wrapper.data_version;
-  const bool paged = count_max > 0;
-  int32_t skip = paged && !changed ? first : 0;
-  for (const auto& [name, config] : *table) {
-    if (skip-- > 0) continue;
-    if (paged && static_cast<int32_t>(wrapper.topic_config_table.size()) == count_max) break;
-    wrapper.topic_config_table[name] = *config;
-  }
+  size_t seen = 0;
+  for (const auto& [name, config] : *table)
+    if (page->holds(seen++)) wrapper.topic_config_table[name] = *config;
   remoting::Command response = remoting::Command::response_to(request, code::kSuccess);
   response.ext.set("totalTopicNum", static_cast<int64_t>(table->size()));
   response.body = SharedBytes::from(encode(wrapper));
@@ -164,19 +151,19 @@ void TopicAdminHandlers::all_topic_config(const remoting::Caller& /*caller*/, re
 
 void TopicAdminHandlers::delete_topic(const remoting::Caller& caller, remoting::Command request,
                                       remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string topic = fields.text("topic");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  if (Status status = check_topic_name(topic); !status) return refuse(request, respond, status.error());
-  if (parts_.topics.is_system_topic(topic))
-    return refuse(request, respond, code::kInvalidParameter, "The topic[" + topic + "] is conflict with system topic.");
-  if (Status status = parts_.topics.remove(topic); !status && status.error().code != Errc::kNotFound)
+  const auto topic = required_text(request, respond, "topic");
+  if (!topic) return;
+  if (Status status = check_topic_name(*topic); !status) return refuse(request, respond, status.error());
+  if (parts_.topics.is_system_topic(*topic))
+    return refuse(request, respond, code::kInvalidParameter,
+                  "The topic[" + *topic + "] is conflict with system topic.");
+  if (Status status = parts_.topics.remove(*topic); !status && status.error().code != Errc::kNotFound)
     return refuse(request, respond, status.error());
-  parts_.store.delete_topic(topic);
-  parts_.offsets.remove_topic(topic);
-  parts_.stats.remove_topic(topic);
+  parts_.store.delete_topic(*topic);
+  parts_.offsets.remove_topic(*topic);
+  parts_.stats.remove_topic(*topic);
   if (Status status = parts_.offsets.flush(true); !status) return refuse(request, respond, status.error());
-  parts_.logger.info("topic {} deleted by {}", topic, caller.address);
+  parts_.logger.info("topic {} deleted by {}", *topic, caller.address);
   accept(request, respond);
 }
 
@@ -190,12 +177,11 @@ void TopicAdminHandlers::system_topics(const remoting::Caller& /*caller*/, remot
 
 void TopicAdminHandlers::topic_config(const remoting::Caller& /*caller*/, remoting::Command request,
                                       remoting::Responder respond) {
-  RequestFields fields(request);
-  const std::string topic = fields.text("topic");
-  if (!fields.ok()) return refuse(request, respond, fields);
-  auto config = parts_.topics.find(topic);
+  const auto topic = required_text(request, respond, "topic");
+  if (!topic) return;
+  auto config = parts_.topics.find(*topic);
   if (config == nullptr)
-    return refuse(request, respond, code::kTopicNotExist, "No topic in this broker. topic: " + topic);
+    return refuse(request, respond, code::kTopicNotExist, "No topic in this broker. topic: " + *topic);
   accept(request, respond, encode(*config));
 }
 

@@ -62,6 +62,13 @@ std::vector<TopicConfig> built_in_topics(const TopicTable::Options& options) {
   return topics;
 }
 
+Status wait_for(const std::function<void(TopicTable::Done)>& change) {
+  auto result = std::make_shared<std::promise<Status>>();
+  auto future = result->get_future();
+  change([result](Status status) { result->set_value(std::move(status)); });
+  return future.get();
+}
+
 }  // namespace
 
 bool is_closed_to_senders(std::string_view topic) {
@@ -195,33 +202,34 @@ void TopicTable::submit(Change change) {
   change.done(Error{Errc::kClosed, "the broker is stopping"});
 }
 
-void TopicTable::put_async(TopicConfig config, Until until, Done done) {
+void TopicTable::submit_config(TopicConfig config, bool only_if_absent, Until until, Done done) {
   if (Status status = check_config(config); !status) return done(std::move(status));
   Change change;
   change.topic = config.topic_name;
   change.config = std::make_shared<const TopicConfig>(std::move(config));
+  change.only_if_absent = only_if_absent;
   change.until = until;
   change.done = std::move(done);
   submit(std::move(change));
 }
 
+void TopicTable::put_async(TopicConfig config, Until until, Done done) {
+  submit_config(std::move(config), false, until, std::move(done));
+}
+
 Status TopicTable::put(TopicConfig config, Until until) {
-  auto result = std::make_shared<std::promise<Status>>();
-  auto future = result->get_future();
-  put_async(std::move(config), until, [result](Status status) { result->set_value(std::move(status)); });
-  return future.get();
+  return wait_for([&](Done done) { put_async(std::move(config), until, std::move(done)); });
 }
 
 Status TopicTable::remove(std::string_view topic) {
   if (is_system_topic(topic))
     return Error{Errc::kPermission, "topic " + std::string(topic) + " is a system topic and cannot be removed"};
-  auto result = std::make_shared<std::promise<Status>>();
-  auto future = result->get_future();
-  Change change;
-  change.topic = std::string(topic);
-  change.done = [result](Status status) { result->set_value(std::move(status)); };
-  submit(std::move(change));
-  return future.get();
+  return wait_for([&](Done done) {
+    Change change;
+    change.topic = std::string(topic);
+    change.done = std::move(done);
+    submit(std::move(change));
+  });
 }
 
 void TopicTable::create_from_template(std::string_view topic, std::string_view default_topic, int32_t queue_nums,
@@ -237,26 +245,14 @@ void TopicTable::create_from_template(std::string_view topic, std::string_view d
   config.perm &= ~remoting::perm::kInherit;
   config.topic_sys_flag = topic_sys_flag;
   config.attributes.clear();
-  if (Status status = check_config(config); !status) return done(std::move(status));
-  Change change;
-  change.topic = config.topic_name;
-  change.config = std::make_shared<const TopicConfig>(std::move(config));
-  change.only_if_absent = true;
-  change.done = std::move(done);
-  submit(std::move(change));
+  submit_config(std::move(config), true, Until::kSaved, std::move(done));
 }
 
 void TopicTable::create_group_topic(std::string_view topic, int32_t queue_nums, int32_t topic_sys_flag, Done done) {
   if (find(topic) != nullptr) return done({});
   TopicConfig config = config_of(topic, queue_nums);
   config.topic_sys_flag = topic_sys_flag;
-  if (Status status = check_config(config); !status) return done(std::move(status));
-  Change change;
-  change.topic = config.topic_name;
-  change.config = std::make_shared<const TopicConfig>(std::move(config));
-  change.only_if_absent = true;
-  change.done = std::move(done);
-  submit(std::move(change));
+  submit_config(std::move(config), true, Until::kSaved, std::move(done));
 }
 
 void TopicTable::touch(Done done) {

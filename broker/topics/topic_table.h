@@ -114,6 +114,7 @@ class TopicTable {
   [[nodiscard]] Status read(const std::string& path, Table& table, remoting::DataVersion& version) const;
   [[nodiscard]] Status write(const Table& table, const remoting::DataVersion& version) const;
   void submit(Change change);
+  void submit_config(TopicConfig config, bool only_if_absent, Until until, Done done);
   void run_writer();
   void apply(std::vector<Change> changes);
 

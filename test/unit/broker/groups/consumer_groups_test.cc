@@ -79,10 +79,28 @@ TEST_CASE("ConsumerGroups: a subscription is replaced by a newer one only", "[br
   CHECK(group->subscription("T")->may_match(3));
   CHECK(group->subscription("T")->may_match(1));
   CHECK_FALSE(group->subscription("T")->may_match(9));
-  CHECK_FALSE(group->subscription("T")->may_match((1LL << 32) + 1));
   bench.groups.register_consumer(client(1, "a", *bench.clock.ms), registration({subscription("T", 6)}));
   CHECK(bench.groups.find("G")->subscription("T")->version == 6);
   CHECK(bench.told == std::vector<size_t>{1});
+}
+
+TEST_CASE("Subscription: the low 32 bits of a tags code are compared; an address of the extension file matches",
+          "[broker]") {
+  Subscription wanted;
+  wanted.topic = "T";
+  wanted.tags = {"A", "B"};
+  wanted.codes = {-7, 65};
+  CHECK(wanted.may_match(65));
+  CHECK(wanted.may_match(-7));
+  CHECK_FALSE(wanted.may_match(66));
+  CHECK_FALSE(wanted.may_match(0));  // no tag
+  CHECK(wanted.may_match((1LL << 32) + 65));
+  CHECK_FALSE(wanted.may_match((1LL << 32) + 66));
+  CHECK_FALSE(wanted.may_match(INT32_MIN));
+  CHECK(wanted.may_match(int64_t{INT32_MIN} - 1));
+  CHECK(wanted.may_match(INT64_MIN + 4096));
+  wanted.codes.clear();
+  CHECK(wanted.may_match(66));
 }
 
 TEST_CASE("ConsumerGroups: topics that come and go are changes", "[broker]") {
