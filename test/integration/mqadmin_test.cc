@@ -1,9 +1,3 @@
-#include <fcntl.h>
-#include <poll.h>
-#include <spawn.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -17,6 +11,7 @@
 #include "apogee/push_consumer.h"
 #include "test/support/catch.h"
 #include "test/support/cluster.h"
+#include "test/support/run_program.h"
 #include "test/support/wait.h"
 
 // The real mqadmin against a real NameServer and broker.
@@ -26,61 +21,13 @@ namespace {
 using apogee::test::eventually;
 using nlohmann::json;
 
-struct Ran {
-  int exit_code = -1;
-  std::string out;
-  std::string err;
-};
+using apogee::test::Ran;
 
 /// Runs build/.../mqadmin; NAMESRV_ADDR is what is given, or not set.
 Ran run(const std::vector<std::string>& arguments, const std::string& namesrv = "") {
-  std::string program = APOGEE_BINARY_DIR "/tools/mqadmin";
-  std::vector<std::string> texts{program};
-  texts.insert(texts.end(), arguments.begin(), arguments.end());
-  std::vector<char*> argv;
-  for (auto& text : texts) argv.push_back(text.data());
-  argv.push_back(nullptr);
   std::vector<std::string> environment{"TZ=UTC"};
   if (!namesrv.empty()) environment.push_back("NAMESRV_ADDR=" + namesrv);
-  std::vector<char*> envp;
-  for (auto& text : environment) envp.push_back(text.data());
-  envp.push_back(nullptr);
-
-  int pipes[2][2];
-  REQUIRE(pipe2(pipes[0], O_CLOEXEC) == 0);
-  REQUIRE(pipe2(pipes[1], O_CLOEXEC) == 0);
-  posix_spawn_file_actions_t actions;
-  posix_spawn_file_actions_init(&actions);
-  posix_spawn_file_actions_adddup2(&actions, pipes[0][1], STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&actions, pipes[1][1], STDERR_FILENO);
-  pid_t child = 0;
-  REQUIRE(posix_spawn(&child, program.c_str(), &actions, nullptr, argv.data(), envp.data()) == 0);
-  posix_spawn_file_actions_destroy(&actions);
-  close(pipes[0][1]);
-  close(pipes[1][1]);
-
-  Ran ran;
-  std::string* texts_read[2] = {&ran.out, &ran.err};
-  pollfd waiting[2] = {{pipes[0][0], POLLIN, 0}, {pipes[1][0], POLLIN, 0}};
-  for (int open = 2; open > 0;) {
-    REQUIRE(poll(waiting, 2, 60'000) > 0);
-    for (int i = 0; i < 2; ++i) {
-      if (waiting[i].fd < 0 || waiting[i].revents == 0) continue;
-      char buffer[8192];
-      ssize_t count = read(waiting[i].fd, buffer, sizeof buffer);
-      if (count > 0) {
-        texts_read[i]->append(buffer, static_cast<size_t>(count));
-      } else {
-        close(waiting[i].fd);
-        waiting[i].fd = -1;
-        --open;
-      }
-    }
-  }
-  int status = 0;
-  REQUIRE(waitpid(child, &status, 0) == child);
-  ran.exit_code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  return ran;
+  return apogee::test::run_program("tools/mqadmin", arguments, environment);
 }
 
 size_t lines(const std::string& text) { return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')); }

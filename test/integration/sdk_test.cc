@@ -4,80 +4,12 @@
 #include <mutex>
 #include <set>
 
-#include "apogee/producer.h"
 #include "apogee/pull_consumer.h"
-#include "apogee/push_consumer.h"
-#include "test/support/catch.h"
-#include "test/support/cluster.h"
-#include "test/support/wait.h"
+#include "test/integration/sdk_bench.h"
 
 namespace apogee::test {
-namespace {
 
 using namespace std::chrono_literals;
-
-ProducerConfig producer_config(const Cluster& cluster) {
-  ProducerConfig config;
-  config.group = "sdk_producers";
-  config.name_servers = cluster.namesrv();
-  config.send_timeout = 20s;
-  return config;
-}
-
-template <typename Config>
-Config consumer_config(const Cluster& cluster, const std::string& group, const std::string& instance) {
-  Config config;
-  config.group = group;
-  config.name_servers = cluster.namesrv();
-  config.instance_name = instance;
-  config.consume_from = ConsumeFrom::kFirst;
-  config.rebalance_interval = 1s;
-  config.heartbeat_interval = 1s;
-  config.offset_persist_interval = 200ms;
-  config.pull_error_delay = 100ms;
-  return config;
-}
-
-/// What listeners saw. Thread: any.
-struct Seen {
-  std::mutex mutex;
-  std::vector<std::string> bodies;
-  std::map<std::string, int> by_member;
-  void add(const std::string& member, const std::vector<ReceivedMessage>& messages) {
-    std::lock_guard lock(mutex);
-    for (const auto& each : messages) {
-      bodies.emplace_back(each.body());
-      ++by_member[member];
-    }
-  }
-  size_t count() {
-    std::lock_guard lock(mutex);
-    return bodies.size();
-  }
-  std::set<std::string> distinct() {
-    std::lock_guard lock(mutex);
-    return {bodies.begin(), bodies.end()};
-  }
-  int of(const std::string& member) {
-    std::lock_guard lock(mutex);
-    return by_member[member];
-  }
-};
-
-std::unique_ptr<PushConsumer> listen(PushConsumerConfig config, const std::string& topic, const std::string& tags,
-                                     Seen& seen) {
-  std::string name = config.instance_name;
-  auto consumer = std::make_unique<PushConsumer>(std::move(config));
-  consumer->set_concurrent_listener([&seen, name](const std::vector<ReceivedMessage>& messages, ConcurrentContext&) {
-    seen.add(name, messages);
-    return ConsumeResult::kSuccess;
-  });
-  REQUIRE(consumer->subscribe(topic, tags));
-  REQUIRE(consumer->start());
-  return consumer;
-}
-
-}  // namespace
 
 TEST_CASE("SDK: sync, async, future, one-way and batch sends all arrive", "[integration]") {
   Cluster cluster;

@@ -4,31 +4,52 @@
 
 namespace apogee::test {
 
-Cluster::Cluster(std::vector<std::string> broker_options)
-    : broker_options_(std::move(broker_options)), namesrv_port_(free_port()), broker_port_(free_port()) {
-  auto home = directory_.path().string();
-  namesrv_ = std::make_unique<Process>(
+Cluster::Cluster(Size size, std::vector<std::string> broker_options)
+    : broker_options_(std::move(broker_options)), namesrvs_(size.name_servers), brokers_(size.brokers) {
+  for (auto* members : {&namesrvs_, &brokers_}) {
+    for (auto& member : *members) member.port = free_port();
+  }
+  for (size_t i = 0; i < namesrvs_.size(); ++i) start_namesrv(i);
+  for (size_t i = 0; i < brokers_.size(); ++i) start_broker(i);
+}
+
+void Cluster::start_namesrv(size_t number) {
+  auto& member = namesrvs_.at(number);
+  // The first of each keeps the short names.
+  const auto home = (directory_.path() / (number == 0 ? "" : "namesrv-" + std::to_string(number))).string();
+  std::filesystem::create_directories(home);
+  member.process = std::make_unique<Process>(
       "nameserver/mqnamesrv",
-      std::vector<std::string>{"--listenPort", std::to_string(namesrv_port_), "--bindAddress", "127.0.0.1",
+      std::vector<std::string>{"--listenPort", std::to_string(member.port), "--bindAddress", "127.0.0.1",
                                "--kvConfigPath", home + "/kvConfig.json", "--configStorePath",
                                home + "/namesrv.properties", "--logDir", home + "/logs"},
       home + "/namesrv.out");
-  if (!namesrv_->wait_for_output("boot success")) throw std::runtime_error("mqnamesrv: " + namesrv_->output());
-  start_broker();
+  if (!member.process->wait_for_output("boot success"))
+    throw std::runtime_error("mqnamesrv: " + member.process->output());
 }
 
-void Cluster::start_broker() {
-  auto home = directory_.path().string();
+std::string Cluster::namesrv() const {
+  std::string all;
+  for (const auto& member : namesrvs_)
+    all += (all.empty() ? "127.0.0.1:" : ";127.0.0.1:") + std::to_string(member.port);
+  return all;
+}
+
+void Cluster::start_broker(size_t number) {
+  auto& member = brokers_.at(number);
+  const auto name = broker_name(number);
+  const auto home = (directory_.path() / (number == 0 ? "" : name)).string();
+  std::filesystem::create_directories(home);
   std::vector<std::string> options{"-n",
                                    namesrv(),
                                    "--listenPort",
-                                   std::to_string(broker_port_),
+                                   std::to_string(member.port),
                                    "--bindAddress",
                                    "127.0.0.1",
                                    "--brokerIP1",
                                    "127.0.0.1",
                                    "--brokerName",
-                                   "broker-a",
+                                   name,
                                    "--storePathRootDir",
                                    home + "/store",
                                    "--logDir",
@@ -38,17 +59,20 @@ void Cluster::start_broker() {
                                    "--cleanFileForciblyEnable",
                                    "false"};
   options.insert(options.end(), broker_options_.begin(), broker_options_.end());
-  broker_ =
-      std::make_unique<Process>("broker/mqbroker", options, home + "/broker." + std::to_string(++starts_) + ".out");
-  if (!broker_->wait_for_output("boot success")) throw std::runtime_error("mqbroker: " + broker_->output());
+  member.process = std::make_unique<Process>("broker/mqbroker", options,
+                                             home + "/broker." + std::to_string(++member.starts) + ".out");
+  if (!member.process->wait_for_output("boot success"))
+    throw std::runtime_error("mqbroker: " + member.process->output());
 }
 
-void Cluster::stop_broker() {
-  int code = broker_->terminate();
-  if (code != 0) throw std::runtime_error("mqbroker ended with " + std::to_string(code) + ": " + broker_->output());
+void Cluster::stop_broker(size_t number) {
+  auto& process = broker_process(number);
+  int code = process.terminate();
+  if (code != 0) throw std::runtime_error("mqbroker ended with " + std::to_string(code) + ": " + process.output());
 }
 
-void Cluster::kill_broker() { broker_->kill(); }
+void Cluster::kill_broker(size_t number) { broker_process(number).kill(); }
+void Cluster::kill_namesrv(size_t number) { namesrvs_.at(number).process->kill(); }
 
 void Cluster::create_topic(const std::string& topic, int queues) {
   auto request = remoting::Command::request(remoting::RequestCode::kUpdateAndCreateTopic);
@@ -60,8 +84,10 @@ void Cluster::create_topic(const std::string& topic, int queues) {
   request.ext.set("topicFilterType", "SINGLE_TAG");
   request.ext.set("topicSysFlag", 0);
   request.ext.set("order", false);
-  auto reply = RawClient(broker_port_).call(std::move(request));
-  if (!reply || reply->code != 0) throw std::runtime_error("topic " + topic + " was not created");
+  for (const auto& broker : brokers_) {
+    auto reply = RawClient(broker.port).call(request);
+    if (!reply || reply->code != 0) throw std::runtime_error("topic " + topic + " was not created");
+  }
 }
 
 }  // namespace apogee::test

@@ -10,31 +10,48 @@
 
 namespace apogee::test {
 
-/// A real mqnamesrv and a real mqbroker on free ports of 127.0.0.1, in a directory of their own.
+/// Real mqnamesrvs and real mqbrokers, all masters of one cluster, on free ports of 127.0.0.1 in a directory of their
+/// own. The brokers are called broker-a, broker-b …; where no number is given, the first one is meant.
 class Cluster {
  public:
+  struct Size {
+    size_t name_servers = 1;
+    size_t brokers = 1;
+  };
   /// broker_options: further options of mqbroker. Throws when something does not start.
-  explicit Cluster(std::vector<std::string> broker_options = {});
+  explicit Cluster(std::vector<std::string> broker_options = {}) : Cluster(Size{}, std::move(broker_options)) {}
+  explicit Cluster(Size size, std::vector<std::string> broker_options = {});
 
-  void start_broker();
-  void stop_broker();  ///< SIGTERM; throws unless it ends with 0
-  void kill_broker();  ///< kill -9
+  void start_broker(size_t number = 0);
+  void stop_broker(size_t number = 0);  ///< SIGTERM; throws unless it ends with 0
+  void kill_broker(size_t number = 0);  ///< kill -9
+  void kill_namesrv(size_t number = 0);
 
-  [[nodiscard]] uint16_t broker_port() const { return broker_port_; }
-  [[nodiscard]] uint16_t namesrv_port() const { return namesrv_port_; }
-  [[nodiscard]] std::string namesrv() const { return "127.0.0.1:" + std::to_string(namesrv_port_); }
-  [[nodiscard]] std::string broker() const { return "127.0.0.1:" + std::to_string(broker_port_); }
-  [[nodiscard]] Process& broker_process() { return *broker_; }
+  [[nodiscard]] uint16_t broker_port(size_t number = 0) const { return brokers_.at(number).port; }
+  [[nodiscard]] uint16_t namesrv_port() const { return namesrvs_.front().port; }
+  /// All of them, as clients want it: "127.0.0.1:1;127.0.0.1:2".
+  [[nodiscard]] std::string namesrv() const;
+  [[nodiscard]] std::string broker(size_t number = 0) const {
+    return "127.0.0.1:" + std::to_string(broker_port(number));
+  }
+  [[nodiscard]] static std::string broker_name(size_t number) {
+    return std::string("broker-") + static_cast<char>('a' + number);
+  }
+  [[nodiscard]] Process& broker_process(size_t number = 0) { return *brokers_.at(number).process; }
   [[nodiscard]] const std::filesystem::path& directory() const { return directory_.path(); }
-  /// On the broker, by a raw request; throws when it is refused.
+  /// On every broker, by raw requests; throws when one is refused.
   void create_topic(const std::string& topic, int queues);
 
  private:
+  struct Member {
+    uint16_t port = 0;
+    int starts = 0;
+    std::unique_ptr<Process> process;
+  };
+  void start_namesrv(size_t number);
   TemporaryDirectory directory_;
   std::vector<std::string> broker_options_;
-  uint16_t namesrv_port_, broker_port_;
-  int starts_ = 0;
-  std::unique_ptr<Process> namesrv_, broker_;
+  std::vector<Member> namesrvs_, brokers_;
 };
 
 }  // namespace apogee::test
