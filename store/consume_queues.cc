@@ -220,7 +220,7 @@ Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
 
 Status ConsumeQueue::remove_old_files() {
   const QueueOffset next = max();
-  if (next == 0) return {};
+  if (next == 0 || removed_) return {};
   const QueueOffset keep = std::min(min(), (next - 1) / entries_per_file_ * entries_per_file_);
   while (first_file_ + entries_per_file_ <= keep) {
     if (auto removed = files_.remove(path_of(first_file_)); !removed && removed.error().code != Errc::kNotFound)

@@ -175,6 +175,10 @@ Status FileMessageStore::recover() {
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   APOGEE_TRY(dispatcher_.catch_up());
+  for (auto& [key, next] : queues_.next_offsets())
+    if (next > 0 && next < floors_.of(key))
+      logger_.error("queue {}: messages {} to {} are lost; the next one is {}", key, next, floors_.of(key) - 1,
+                    floors_.of(key));
   for (auto& [key, next] : floors_.joined(queues_.next_offsets())) log_.set_next_offset(key, next);
 
   APOGEE_TRY_ASSIGN(auto abort, files_.open(path("abort"), io::OpenMode::kCreate));
@@ -252,9 +256,9 @@ void FileMessageStore::clean_log() {
 }
 
 void FileMessageStore::keep_floors(bool now) {
-  if (now && !floors_.proposed()) {
-    // In this order: the offsets count all that was dispatched before, and nothing that is not in the log after.
-    const LogOffset dispatched = dispatcher_.position();
+  // In this order: the offsets count all that was dispatched before, and nothing that is not in the log after.
+  const LogOffset dispatched = dispatcher_.position();
+  if (now && !floors_.proposed() && floors_.covered() < dispatched) {
     auto offsets = queues_.next_offsets();
     floors_.propose(std::move(offsets), dispatched, log_.end());
   }

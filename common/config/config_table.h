@@ -133,6 +133,7 @@ class ConfigTable {
   template <typename Enum>
   static std::vector<std::pair<std::string, int64_t>> as_ints(const std::vector<std::pair<std::string, Enum>>& names) {
     std::vector<std::pair<std::string, int64_t>> ints;
+    ints.reserve(names.size());
     for (const auto& [name, value] : names) ints.emplace_back(name, static_cast<int64_t>(value));
     return ints;
   }

@@ -3,7 +3,8 @@
 
 #include <atomic>
 #include <ctime>
-#include <set>
+#include <fstream>
+#include <thread>
 
 #include "store/consume_queues.h"
 #include "store/file_names.h"
@@ -423,6 +424,96 @@ TEST_CASE("Full disk: forced cleaning makes room, and writes are taken again by 
   REQUIRE(test::eventually([&] { return bench.running->logged("there is room on the disk again"); }));
   CHECK(bench.store().figures().log_min_offset == 3 * kFileBytes);
   CHECK(put(bench.store(), "F", 0, "x").status == PutStatus::kOk);
+}
+
+TEST_CASE("Floor table: offsets that damage took from the end of a queue are not given again", "[store][retention]") {
+  Bench bench;
+  LogOffset lost = 0, end = 0;
+  bench.start();
+  for (int i = 0; i < 20; ++i) {
+    if (i == 15) lost = bench.store().figures().log_max_offset;
+    put(bench.store(), "L", 0, std::to_string(i));
+  }
+  REQUIRE(bench.running->wait_for("L-0", 20));
+  end = bench.store().figures().log_max_offset;
+  bench.running.reset();
+  {
+    std::fstream log(bench.directory.path / "commitlog" / file_name_of(0),
+                     std::ios::in | std::ios::out | std::ios::binary);
+    log.seekp(lost);
+    log << std::string(static_cast<size_t>(end - lost), '\0');
+    std::ofstream(bench.directory.path / "abort") << 1;
+  }
+  bench.start();
+  CHECK(bench.running->logged("queue L-0: messages 15 to 19 are lost; the next one is 20"));
+  CHECK(bench.store().max_offset("L", 0) == 15);
+  CHECK(put(bench.store(), "L", 0, "20").queue_offset == 20);
+  REQUIRE(bench.running->wait_for("L-0", 21));
+  auto check = [&] {
+    auto got = bench.store().get("L", 0, 15, {}, nullptr);
+    REQUIRE(got.records.size() == 1);
+    CHECK(body_of(got.records[0]) == "20");
+    CHECK(got.next_begin_offset == 21);
+    CHECK(bench.store().get("L", 0, 0, {}, nullptr).records.size() == 15);
+    CHECK(bench.store().min_offset("L", 0) == 0);
+  };
+  check();
+  bench.restart();
+  check();
+}
+
+TEST_CASE("Retention: while files and queues go, nothing that is there is missed", "[store][retention]") {
+  Bench bench;
+  auto options = bench.options();
+  options.retention.reserved_ms = 0;
+  options.now_ms = nullptr;
+  options.keep_interval_ms = 1;
+  options.retention.interval_ms = 0;
+  bench.running = std::make_unique<Running>(options, bench.files);
+  auto& store = bench.store();
+  constexpr int kCount = 2'000;
+  std::atomic<bool> written{false};
+  std::thread writer([&] {
+    const std::string body(1'000, 'b');
+    for (int i = 0; i < kCount; ++i) {
+      if (put(store, "W", 0, std::to_string(i) + ":" + body).queue_offset != i) break;
+      // One message in a queue of its own, which expires again and again.
+      if (i % 100 == 0) put(store, "Rare", 0, std::to_string(i / 100));
+    }
+    written = true;
+  });
+  std::thread cleaner([&] {
+    while (!written) {
+      store.clean_expired_files();
+      store.clean_expired_queues().ignore("the next one");
+    }
+  });
+  QueueOffset at = 0;
+  int64_t damaged = 0, skipped = 0;
+  while (at < kCount) {
+    auto got = store.get("W", 0, at, {}, nullptr);
+    for (const auto& record : got.records) {
+      auto decoded = message::decode_record(record.bytes);
+      damaged += !decoded || decoded->body.substr(0, decoded->body.find(':')) != std::to_string(decoded->queue_offset);
+    }
+    if (got.status == GetStatus::kOffsetTooSmall) skipped += got.next_begin_offset - at;
+    if (got.status == GetStatus::kFound || got.status == GetStatus::kOffsetTooSmall ||
+        got.status == GetStatus::kMessageWasRemoving)
+      at = got.next_begin_offset;
+  }
+  writer.join();
+  cleaner.join();
+  CHECK(damaged == 0);
+  CHECK(skipped < kCount);
+  CHECK(store.figures().log_min_offset > 0);
+  REQUIRE(bench.running->wait_for("Rare-0", kCount / 100));
+  CHECK(store.max_offset("W", 0) == kCount);
+  // What has not expired is there, entry for entry.
+  for (QueueOffset left = store.min_offset("W", 0); left < kCount;) {
+    auto got = store.get("W", 0, left, {}, nullptr);
+    REQUIRE(got.status == GetStatus::kFound);
+    left = got.next_begin_offset;
+  }
 }
 
 TEST_CASE("Expired queues: an entry that comes while its queue goes is not lost", "[store][retention]") {
