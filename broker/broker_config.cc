@@ -150,6 +150,12 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
                  "whether a send is answered before or after its message is on disk", {"", true, false});
   table.add_int("flushIntervalCommitLog", &config.flush_interval_ms, {1, kHourMs}, "time between flushes",
                 {"ms", false, false});
+  table.add_int("flushCommitLogLeastPages", &config.flush_least_pages, {0, 1 << 20},
+                "pages of 4 KiB that a flush waits for, at most the thorough interval", {"", false, false});
+  table.add_int("flushCommitLogThoroughInterval", &config.flush_thorough_interval_ms, {1, kHourMs},
+                "longest time between flushes", {"ms", false, false});
+  table.add_bool("warmMapedFileEnable", &config.warm_log_files,
+                 "touch all pages of the next log file ahead of its use, and lock them in memory", locked);
   table.add_int("syncFlushTimeout", &config.sync_flush_timeout_ms, {1, kHourMs},
                 "how long a send waits for the disk with SYNC_FLUSH", {"ms", false, false});
   table.add_int("maxMessageSize", &config.message_bytes_max, {1, 64 << 20}, "largest body", {"bytes", false, false});
@@ -234,6 +240,9 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.consume_queue_file_bytes = (consume_queue_file_bytes + 19) / 20 * 20;
   options.flush_disk_type = flush_disk_type;
   options.flush_interval_ms = flush_interval_ms;
+  options.flush_least_pages = flush_least_pages;
+  options.flush_thorough_interval_ms = flush_thorough_interval_ms;
+  options.warm_log_files = warm_log_files;
   options.sync_flush_timeout_ms = sync_flush_timeout_ms;
   options.message_bytes_max = message_bytes_max;
   options.page_cache_busy_ms = page_cache_busy_ms;

@@ -70,6 +70,9 @@ struct BrokerConfig {
   int64_t consume_queue_file_bytes = 6'000'000;
   store::FlushDiskType flush_disk_type = store::FlushDiskType::kAsync;
   int64_t flush_interval_ms = 500;
+  int64_t flush_least_pages = 4;
+  int64_t flush_thorough_interval_ms = 10'000;
+  bool warm_log_files = false;
   int64_t sync_flush_timeout_ms = 5'000;
   int32_t message_bytes_max = 4 * 1024 * 1024;
   int64_t page_cache_busy_ms = 1'000;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "common/base/bytes.h"
+#include "common/base/crc32.h"
 
 namespace apogee::store {
 
@@ -10,6 +11,9 @@ namespace {
 constexpr size_t kFileBytes = 4096;
 constexpr size_t kUsedBytes = 24;
 constexpr int64_t kSafetyMs = 3'000;
+constexpr int64_t kOwnPosition = 2048;
+constexpr std::string_view kOwnMark = "ApogeeCp";
+constexpr size_t kOwnBytes = 28;
 }  // namespace
 
 int64_t Checkpoint::safe_time_ms() const {
@@ -26,6 +30,13 @@ Result<Checkpoint> read_checkpoint(io::FileSystem& files, const std::string& pat
   checkpoint.log_time_ms = load_be<int64_t>(raw);
   checkpoint.queues_time_ms = load_be<int64_t>(raw + 8);
   checkpoint.index_time_ms = load_be<int64_t>(raw + 16);
+  char own[kOwnBytes] = {};
+  APOGEE_TRY_ASSIGN(bytes, file->read_at(kOwnPosition, own, sizeof own));
+  std::string_view checked(own, kOwnBytes - 4);
+  if (bytes == sizeof own && checked.starts_with(kOwnMark) && load_be<uint32_t>(own + 24) == crc32(checked)) {
+    checkpoint.log_position = load_be<int64_t>(own + 8);
+    checkpoint.last_record = load_be<int64_t>(own + 16);
+  }
   return checkpoint;
 }
 
@@ -37,6 +48,11 @@ Status write_checkpoint(io::FileSystem& files, const std::string& path, const Ch
   store_be(raw + 16, checkpoint.index_time_ms);
   APOGEE_TRY(file->resize(kFileBytes));
   APOGEE_TRY(file->write_at(0, std::string_view(raw, sizeof raw)));
+  std::string own(kOwnMark);
+  append_be<int64_t>(own, checkpoint.log_position);
+  append_be<int64_t>(own, checkpoint.last_record);
+  append_be<uint32_t>(own, crc32(own));
+  APOGEE_TRY(file->write_at(kOwnPosition, own));
   return file->sync();
 }
 

@@ -1,14 +1,16 @@
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -19,30 +21,27 @@
 #include "common/base/bytes.h"
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
+#include "store/flusher.h"
+#include "store/log_files.h"
 #include "store/message_store.h"
 
 namespace apogee::store {
 
-/// One file of the log. Slices of the mapping keep it mapped after the file has gone from the list.
-struct LogFile {
-  LogOffset begin = 0;
-  std::unique_ptr<io::File> file;
-  std::shared_ptr<io::MappedRegion> map;
-};
-
-/// The log: files of one size, mapped whole, one record after another (store/formats.md).
+/// The log: one record after another (store/formats.md) in files of one size.
 /// Thread: any for append and reads. One lock, tail_mutex_, covers giving a record its place and the copy of its
-/// bytes; it is a leaf. Two threads of its own: the flusher syncs and releases answers that wait for a sync; the
-/// allocator makes the next file and populates pages ahead of the tail.
+/// bytes; it is a leaf, and nothing is waited for under it: an append that finds no file or no populated pages ahead is
+/// parked. The allocator's thread makes the next file, populates a window of pages ahead of the tail and then places
+/// what is parked, in order; both may hang with the disk, so a thread that never touches it minds the deadlines.
 class CommitLog {
  public:
   struct Options {
     std::string directory;
     int64_t file_bytes = 1LL << 30;
-    bool sync_flush = false;
-    int64_t flush_interval_ms = 500;
-    int64_t sync_flush_timeout_ms = 5'000;
-    int64_t populate_bytes = 16LL << 20;  ///< window ahead of the tail
+    Flusher::Options flush;
+    int64_t window_bytes = 16LL << 20;    ///< pages populated ahead of the tail
+    int64_t parked_ms_max = 1'000;        ///< osPageCacheBusyTimeOutMills
+    int64_t parked_bytes_max = 64 << 20;  ///< of records that wait for the allocator
+    bool warm_files = false;              ///< warmMapedFileEnable: the next file is populated whole, and locked
   };
   /// Encoded records of one unit (a message, or a batch that must not be torn apart).
   struct Unit {
@@ -52,17 +51,23 @@ class CommitLog {
     bool wait_for_sync = true;
     bool takes_queue_offset = true;  ///< false: stored with queue offset 0, in no queue (prepared, rolled back)
   };
-  enum class Synced : uint8_t { kYes, kTimeout };
+  struct Placement {
+    std::vector<LogOffset> offsets;  ///< one a record
+    QueueOffset queue_offset = -1;   ///< of the first
+    int64_t store_timestamp_ms = 0;
+    Synced synced = Synced::kYes;
+  };
+  /// Called once with the place, when the answer may go. Errors: kTooLarge; kClosed; kBusy: it was parked too long;
+  /// kDiskFull, kIo: there is no file for it. Then readers see nothing of it.
+  using Done = std::function<void(Result<Placement> placement)>;
   /// Why writes are refused; each comes and goes by itself. A failed sync, which stays, is known here alone.
   enum class Refusal : uint8_t { kDiskUse, kNoRoom, kQueues };
-  /// Called when the unit's answer may go: at once, or by the flusher.
-  using Placed = std::function<void(Synced synced)>;
 
   CommitLog(Options options, io::FileSystem& files, const Logger& logger);
   ~CommitLog();
 
   /// Maps the files that are there. Errors: kCorrupt (a file of another size, a gap), kIo.
-  [[nodiscard]] Status load();
+  [[nodiscard]] Status load() { return files_.load(); }
   struct RecoveredEnd {
     LogOffset end = 0;
     LogOffset maybe_unsynced_from = 0;  ///< what the process before us may have left in the page cache only
@@ -79,95 +84,103 @@ class CommitLog {
   /// Refuses appends, syncs everything, releases what waits. Error: the last sync failed.
   [[nodiscard]] Status stop();
 
-  /// Places the records and copies them. `result` gets offsets and store time before `placed` is called.
-  /// Errors: kClosed, kDiskFull, kIo; then readers see nothing of it.
-  [[nodiscard]] Status append(Unit unit, PutResult& result, Placed placed);
+  /// Places the records and copies them. `done` is called before this returns when nothing is to be waited for, else
+  /// on the flusher's or the allocator's thread.
+  void append(Unit unit, Done done);
 
-  [[nodiscard]] LogOffset begin() const;
-  [[nodiscard]] LogOffset end() const { return end_.load(std::memory_order_seq_cst); }
-  [[nodiscard]] LogOffset flushed() const { return flushed_.load(std::memory_order_seq_cst); }
+  [[nodiscard]] LogOffset begin() const { return files_.begin().value_or(end()); }
+  [[nodiscard]] LogOffset end() const { return ends_.end.load(std::memory_order_seq_cst); }
+  [[nodiscard]] LogOffset flushed() const { return ends_.flushed.load(std::memory_order_seq_cst); }
   /// What readers and the dispatcher may see: the flushed end under sync flush, else the end.
-  [[nodiscard]] LogOffset readable_end() const { return options_.sync_flush ? flushed() : end(); }
-  [[nodiscard]] int64_t file_bytes() const { return options_.file_bytes; }
+  [[nodiscard]] LogOffset readable_end() const { return options_.flush.sync_flush ? flushed() : end(); }
   /// Store time of the last record that is on disk.
-  [[nodiscard]] int64_t flushed_time_ms() const { return flushed_time_ms_.load(); }
+  [[nodiscard]] int64_t flushed_time_ms() const { return ends_.flushed_time_ms; }
+  [[nodiscard]] const LogFiles& files() const { return files_; }
+  [[nodiscard]] LogFiles& files() { return files_; }
 
   /// Bytes [offset, offset + bytes) within one file, pinned; nullopt when they are not all in the log.
   [[nodiscard]] std::optional<SharedBytes> read(LogOffset offset, int64_t bytes) const;
   /// From offset to the end of its file or the given end, whichever is first.
   [[nodiscard]] std::optional<SharedBytes> read_up_to(LogOffset offset, LogOffset end) const;
-  [[nodiscard]] std::vector<std::shared_ptr<LogFile>> files() const;
 
   /// Removes files that end at or before the offset and are on disk; never the last one. What readers hold of them
   /// stays readable, and their room comes back when nobody holds anything. Returns how many went. Error: kIo.
   /// Thread: one at a time.
-  [[nodiscard]] Result<int> remove_files_before(LogOffset offset);
+  [[nodiscard]] Result<int> remove_files_before(LogOffset offset) {
+    return files_.remove_before(std::min(offset, flushed()));
+  }
 
   [[nodiscard]] bool writable(std::string* why) const;
   void refuse_writes(Refusal refusal, std::string why);
   void take_writes(Refusal refusal) { refuse_writes(refusal, {}); }  ///< again, unless refused for another reason
-  [[nodiscard]] int64_t longest_copy_ms() const { return lock_held_since_ms(); }
+  /// How long the append that holds the lock, or the first one that is parked, has been at it; 0: none.
+  [[nodiscard]] int64_t append_busy_ms() const;
 
  private:
   struct Parked {
-    LogOffset end;
-    std::chrono::steady_clock::time_point deadline;
-    Placed placed;
+    Unit unit;
+    Done done;
+    int64_t since_ms;
   };
-  [[nodiscard]] Result<std::shared_ptr<LogFile>> make_file(LogOffset begin);
-  [[nodiscard]] Status roll_locked(LogOffset begin);
-  /// Makes the file that begins there, unless it is there already; waits for another thread that is at it.
-  [[nodiscard]] std::optional<Error> make_spare(LogOffset begin);
-  void populate_ahead(const LogFile& file, LogOffset end);
-  [[nodiscard]] std::shared_ptr<LogFile> file_at(LogOffset offset) const;
-  void run_flusher();
+  struct Placed {
+    Placement placement;
+    LogOffset end;
+    bool wait_for_sync;
+    Done done;
+  };
+  /// A file made ahead of need, with its first pages populated.
+  struct Spare {
+    std::shared_ptr<LogFile> file;
+    int64_t populated_bytes = 0;
+  };
+  [[nodiscard]] bool fits_locked(int64_t bytes) const;
+  [[nodiscard]] Placed place_locked(Unit& unit, Done done);
+  [[nodiscard]] bool window_is_low_locked() const;
+  void answer(Placed placed);
+  void wake_allocator();
   void run_allocator();
-  [[nodiscard]] Status sync_to(LogOffset end);
-  void release(LogOffset synced_to);
-  void expire(bool all);
-  [[nodiscard]] int64_t lock_held_since_ms() const;
+  void run_deadlines();
+  [[nodiscard]] bool place_parked();
+  void keep_window_writable();
+  void expire_parked(const Error* everything);
+  [[nodiscard]] bool populate_ahead();
+  void make_next_file();
 
   const Options options_;
-  io::FileSystem& files_;
   const Logger& logger_;
+  LogFiles files_;
+  LogEnds ends_;
+  Flusher flusher_;
   std::function<void()> grown_;
 
-  mutable std::shared_mutex list_mutex_;
-  std::vector<std::shared_ptr<LogFile>> list_;  // guarded by list_mutex_; ascending, without gaps
-
-  std::mutex tail_mutex_;
+  mutable std::mutex tail_mutex_;
   std::shared_ptr<LogFile> tail_file_;                         // guarded by tail_mutex_
+  LogOffset populated_to_ = 0;                                 // guarded by tail_mutex_: within tail_file_
+  Spare spare_;                                                // guarded by tail_mutex_: the next file, ready
   std::unordered_map<std::string, QueueOffset> next_offsets_;  // guarded by tail_mutex_
   int64_t last_store_time_ms_ = 0;                             // guarded by tail_mutex_
-  bool closed_ = false;                                        // guarded by tail_mutex_
-  std::atomic<int64_t> tail_locked_at_ms_{0};
-  std::atomic<LogOffset> end_{0}, flushed_{0};
-  std::atomic<int64_t> end_time_ms_{0}, flushed_time_ms_{0};
-
-  std::mutex flush_mutex_;
-  std::condition_variable flush_wanted_;
-  std::vector<Parked> parked_;  // guarded by flush_mutex_
-  bool flush_now_ = false;      // guarded by flush_mutex_
-  bool stop_flusher_ = false;   // guarded by flush_mutex_
-  bool flusher_ended_ = false;  // guarded by flush_mutex_: nothing may be parked any more
+  bool closed_ = true;                                         // guarded by tail_mutex_: until start(), after stop()
+  std::deque<Parked> parked_;                                  // guarded by tail_mutex_
+  int64_t parked_bytes_ = 0;                                   // guarded by tail_mutex_
+  std::atomic<int64_t> tail_locked_at_ms_{0}, parked_since_ms_{0};
 
   std::mutex allocate_mutex_;
-  std::condition_variable allocate_wanted_, spare_made_;
-  std::shared_ptr<LogFile> spare_;  // guarded by allocate_mutex_: the next file, ready
-  LogOffset making_ = -1;           // guarded by allocate_mutex_: being made, outside of the lock
-  LogOffset missing_ = -1;          // guarded by allocate_mutex_: could not be made; tried again until it can
-  bool stop_allocator_ = false;     // guarded by allocate_mutex_
-  bool tail_moved_ = false;         // guarded by allocate_mutex_
-  std::atomic<LogOffset> populated_to_{0};
-  LogOffset spare_populated_ = -1;  // the allocator's
-  std::string last_warning_;        // the allocator's
+  std::condition_variable allocate_wanted_, deadlines_ended_;
+  bool look_ahead_ = false;      // guarded by allocate_mutex_
+  bool stop_allocator_ = false;  // guarded by allocate_mutex_
+  std::atomic<bool> allocator_awake_{false};
+  bool file_missing_ = false;    // the allocator's: the next file could not be made; tried again until it can
+  int64_t next_attempt_ms_ = 0;  // the allocator's
+  int64_t next_refresh_ms_ = 0;  // the allocator's
+  LogOffset refreshed_at_ = -1;  // the allocator's
+  std::string last_warning_;     // the allocator's
 
   mutable std::mutex state_mutex_;
   std::string sync_failure_;             // guarded by state_mutex_
   std::array<std::string, 3> refusals_;  // guarded by state_mutex_; by Refusal
   std::atomic<bool> writable_{true};
 
-  std::thread flusher_, allocator_;
+  std::thread allocator_, deadlines_;
 };
 
 }  // namespace apogee::store

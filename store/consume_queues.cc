@@ -240,7 +240,8 @@ bool ConsumeQueue::close_if_expired() {
   return closed_;
 }
 
-Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& entries) {
+Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max) {
+  if (entries.empty()) return {};
   if (first < 0) return Error(Errc::kCorrupt, fmt::format("{}: a record with queue offset {}", directory_, first));
   std::lock_guard appending(append_mutex_);
   if (closed_) return Error(Errc::kClosed, directory_ + ": removed as expired");
@@ -251,7 +252,7 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
     APOGEE_TRY(write(first_file_, blanks(first - first_file_, 0)));
     min_ = first;
     next_ = next = first;
-  } else if (first - next > entries_per_file_ && first > floor_) {
+  } else if (first - next > std::max(entries_per_file_, gap_max) && first > floor_) {
     return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but {} is the next one", directory_, first, next));
   } else if (first > next) {
     for (QueueOffset at = next; at < first; at += kBlanksAtOnce)

@@ -23,7 +23,8 @@ namespace apogee::store {
 
 /// Bytes of one entry: i64 physical offset | i32 record bytes | i64 tags code.
 inline constexpr int64_t kQueueEntryBytes = 20;
-/// Record bytes of an entry that stands for no message: the log of it was deleted before the queue began.
+/// Record bytes of an entry that stands for no message: its log was deleted before the queue began (then the physical
+/// offset is 0, as in Apache RocketMQ), or is damaged (then it is that of the next message that is there).
 inline constexpr int32_t kBlankEntryBytes = 0x7FFFFFFF;
 /// Its queues hold messages that are not due yet.
 inline constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
@@ -73,9 +74,9 @@ class ConsumeQueue {
 
   /// Entries of consecutive offsets from `first` on. Those that are there already are skipped. A gap in front of
   /// them, which only damage leaves, is filled with blank entries, so that the queue goes on.
-  /// Errors: kCorrupt when the gap is wider than a file and ends behind the floor: no log has lost that much; kClosed:
-  /// another object stands for the queue now; kIo, kDiskFull: to be tried again, which is harmless.
-  [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries);
+  /// Errors: kCorrupt when the gap is wider than a file and than `gap_max`, and ends behind the floor: no log has lost
+  /// that much; kClosed: another object stands for the queue now; kIo, kDiskFull: to be tried again, which is harmless.
+  [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max = 0);
   /// Up to `count` entries from an offset within [min, max).
   [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
   /// Its files are gone or going; a late append() writes nothing.

@@ -18,6 +18,7 @@ namespace apogee::store {
 namespace {
 
 constexpr int64_t kBatchBytesMax = 4 << 20;
+constexpr auto kRecordBytesMin = static_cast<int64_t>(message::kRecordBytesMin);
 constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 
 struct QueueBatch {
@@ -105,9 +106,13 @@ void Dispatcher::run() {
 
 void Dispatcher::sync_queues() {
   // Taken first: what was dispatched by then is marked.
-  const LogOffset dispatched = position();
+  SyncedTo dispatched;
+  {
+    std::lock_guard lock(place_mutex_);
+    dispatched = {position(), last_record_};
+  }
   const int64_t time = dispatched_time_ms_.load();
-  if (sync_failed_ || synced_position_ == dispatched) return;
+  if (sync_failed_ || synced_to_.position == dispatched.position) return;
   if (auto synced = queues_.sync(); !synced) {
     // A later sync would prove nothing about these bytes. The checkpoint stays where it is, so that the next
     // start dispatches them again.
@@ -117,7 +122,13 @@ void Dispatcher::sync_queues() {
     return;
   }
   synced_time_ms_ = time;
-  synced_position_ = dispatched;
+  synced_to_ = dispatched;
+}
+
+void Dispatcher::set_place(LogOffset position, LogOffset last_record) {
+  std::lock_guard lock(place_mutex_);
+  last_record_ = last_record;
+  position_.store(position, std::memory_order_release);
 }
 
 Status Dispatcher::dispatch_batch(LogOffset end) {
@@ -127,20 +138,30 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
     LogOffset next = std::max(at, log_.begin());
     if (next == at) next = end;
     logger_.error("dispatch: the log has nothing at {}, going on at {}", at, next);
-    position_ = next;
+    set_place(next, next);
     return {};
   }
   std::map<std::pair<std::string_view, int32_t>, std::vector<QueueBatch>> batches;
   std::string_view rest = bytes->bytes;
   int64_t done = 0, last_time = dispatched_time_ms_;
+  LogOffset last_record = at;
   while (!rest.empty() && done < kBatchBytesMax) {
     // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
     auto position = look_at(rest, at + done, false);
     if (position.kind == LogPosition::Kind::kNothing) {
-      logger_.error("dispatch: nothing that could be a message at {}, {} bytes skipped", at + done, rest.size());
-      done += static_cast<int64_t>(rest.size());
-      break;
+      // A hole, which recovery has told of; what lies behind it is kept.
+      auto skipped = static_cast<int64_t>(rest.size());
+      if (auto file = log_.files().at(at))
+        if (auto next = next_record(*file, at + done + 1); next && *next > 0)
+          skipped = std::min(skipped, *next - at - done);
+      logger_.warn("dispatch: no message at {}, {} bytes skipped", at + done, skipped);
+      lost_bytes_ += skipped;
+      done += skipped;
+      last_record = at + done;
+      rest.remove_prefix(static_cast<size_t>(skipped));
+      continue;
     }
+    last_record = at + done;
     if (position.kind == LogPosition::Kind::kRecord) {
       auto record = message::decode_record(rest);
       if (record && has_queue_entry(record->sys_flag)) {
@@ -165,11 +186,12 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
       if (batch.first > before && before > 0)
         logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
                       before);
-      auto added = queue->append(batch.first, batch.entries);
+      const int64_t gap_max = lost_bytes_ / kRecordBytesMin;
+      auto added = queue->append(batch.first, batch.entries, gap_max);
       while (!added && added.error().code == Errc::kClosed) {
         queue = queues_.find_or_create(batch.topic, batch.queue_id);
         before = queue->max();
-        added = queue->append(batch.first, batch.entries);
+        added = queue->append(batch.first, batch.entries, gap_max);
       }
       if (!added) {
         if (added.error().code == Errc::kCorrupt) {
@@ -188,7 +210,7 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
   }
   if (failed) {
     dispatched_time_ms_ = last_time;
-    position_.store(at + done, std::memory_order_release);
+    set_place(at + done, last_record);
   }
   if (listener_ && !arrivals.empty()) listener_(arrivals);
   return failed;

@@ -23,7 +23,9 @@ class Dispatcher {
   ~Dispatcher() { stop(); }
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
-  void set_position(LogOffset offset) { position_ = offset; }
+  void set_position(LogOffset offset) { position_ = last_record_ = offset; }
+  /// Bytes of the log that are known to be lost: queues may have gaps as wide as so many bytes can be messages.
+  void add_lost_bytes(int64_t bytes) { lost_bytes_ += bytes; }
   /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
   /// could not be written; nothing was skipped, so it may be tried again.
   [[nodiscard]] Status catch_up();
@@ -33,16 +35,23 @@ class Dispatcher {
   void wake();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
+  struct SyncedTo {
+    LogOffset position = -1, last_record = -1;  ///< -1: nothing was synced yet
+  };
+  /// Up to where every record is in its queue on disk, and where the last of these records begins; thread: that of
+  /// sync_queues().
+  [[nodiscard]] SyncedTo synced_to() const { return synced_to_; }
   /// Makes the entries durable. Thread: one at a time, not the dispatcher's: a sync may take long.
   void sync_queues();
   /// Store time up to which every message's entry is on disk. Thread: any.
   [[nodiscard]] int64_t synced_time_ms() const { return synced_time_ms_.load(); }
-  /// Whether all entries written so far are on disk. Thread: any.
-  [[nodiscard]] bool all_synced() const { return synced_position_ == position() && !sync_failed_; }
+  /// Whether all entries written so far are on disk. Thread: that of sync_queues().
+  [[nodiscard]] bool all_synced() const { return synced_to_.position == position() && !sync_failed_; }
 
  private:
   void run();
   [[nodiscard]] Status dispatch_batch(LogOffset end);
+  void set_place(LogOffset position, LogOffset last_record);
   [[nodiscard]] int64_t tags_code_of(const message::RecordView& record) const;
 
   CommitLog& log_;
@@ -50,7 +59,11 @@ class Dispatcher {
   const std::vector<int64_t> delay_levels_ms_;
   const Logger& logger_;
   ArrivalListener listener_;
-  std::atomic<LogOffset> position_{0}, synced_position_{-1};
+  std::atomic<LogOffset> position_{0};
+  std::mutex place_mutex_;     // position_ is set under it
+  LogOffset last_record_ = 0;  // guarded by place_mutex_: begins the record that ends at position_
+  SyncedTo synced_to_;         // that of sync_queues()
+  int64_t lost_bytes_ = 0;     // the dispatcher's
   std::atomic<int64_t> dispatched_time_ms_{0}, synced_time_ms_{0};
   std::atomic<bool> sync_failed_{false};
   std::mutex mutex_;

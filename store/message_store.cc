@@ -32,12 +32,23 @@ constexpr size_t kTopicBytesMax = 255;
 constexpr int kLooksPerFloors = 10;
 /// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
 constexpr int64_t kEntriesScannedMin = 800;
+constexpr int64_t kDamagedReadsTold = 100;
 
 PutResult failed(PutStatus status, std::string why) {
   PutResult result;
   result.status = status;
   result.detail = std::move(why);
   return result;
+}
+
+PutStatus put_status_of(Errc error) {
+  switch (error) {
+    case Errc::kTooLarge: return PutStatus::kMessageIllegal;
+    case Errc::kClosed:
+    case Errc::kDiskFull: return PutStatus::kServiceNotAvailable;
+    case Errc::kBusy: return PutStatus::kPageCacheBusy;
+    default: return PutStatus::kCreateFileFailed;
+  }
 }
 
 message::RecordFields fields_of(const MessageDraft& draft) {
@@ -107,9 +118,14 @@ class FileMessageStore final : public MessageStore {
     CommitLog::Options log;
     log.directory = options.commit_log_dir.empty() ? options.root_dir + "/commitlog" : options.commit_log_dir;
     log.file_bytes = options.commit_log_file_bytes;
-    log.sync_flush = options.flush_disk_type == FlushDiskType::kSync;
-    log.flush_interval_ms = options.flush_interval_ms;
-    log.sync_flush_timeout_ms = options.sync_flush_timeout_ms;
+    log.flush.sync_flush = options.flush_disk_type == FlushDiskType::kSync;
+    log.flush.interval_ms = options.flush_interval_ms;
+    log.flush.least_pages = options.flush_least_pages;
+    log.flush.thorough_interval_ms = options.flush_thorough_interval_ms;
+    log.flush.timeout_ms = options.sync_flush_timeout_ms;
+    log.window_bytes = options.log_window_bytes;
+    log.parked_ms_max = options.page_cache_busy_ms;
+    log.warm_files = options.warm_log_files;
     return log;
   }
   [[nodiscard]] std::unique_ptr<MessageIndex> make_index();
@@ -122,6 +138,8 @@ class FileMessageStore final : public MessageStore {
   /// The log begins there now: told to every part that holds positions in it.
   void log_begins_at(LogOffset begin) { queues_.set_log_begin(begin); }
   void save_checkpoint();
+  [[nodiscard]] std::optional<SharedBytes> message_of(const QueueEntry& entry, std::string_view topic, int32_t queue_id,
+                                                      QueueOffset offset);
   [[nodiscard]] std::optional<int64_t> time_of(const QueueEntry& entry) const;
 
   const StoreOptions options_;
@@ -143,6 +161,11 @@ class FileMessageStore final : public MessageStore {
   std::thread keeper_;           // syncs of queues, checkpoint and disk space
   Checkpoint saved_checkpoint_;  // the keeper's
   int looks_ = 0;                // the keeper's
+  std::vector<Hole> holes_;      // constant after recover()
+  /// Records in front of this were there at the start: what the disk gives for them is checked when it is read.
+  LogOffset written_by_others_ = 0;
+  std::atomic<int64_t> damaged_reads_{0};
+  Dispatcher::SyncedTo synced_to_;  // the keeper's: the last place that a checkpoint may name
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
 
@@ -162,8 +185,10 @@ Status FileMessageStore::recover() {
   APOGEE_TRY(check_layout(files_, options_.root_dir));
   APOGEE_TRY(log_.load());
   APOGEE_TRY_ASSIGN(auto checkpoint, read_checkpoint(files_, path("checkpoint")));
+  saved_checkpoint_ = checkpoint;
   const bool clean = !files_.exists(path("abort"));
-  APOGEE_TRY_ASSIGN(auto recovered, recover_log(log_, clean, checkpoint, options_.check_crc_on_recover, logger_));
+  APOGEE_TRY_ASSIGN(auto recovered,
+                    recover_log(log_.files(), clean, checkpoint, options_.check_crc_on_recover, logger_));
   CommitLog::RecoveredEnd end{recovered.end, clean ? recovered.end : recovered.walked_from,
                               recovered.last_store_time_ms};
   APOGEE_TRY_ASSIGN(std::string cut, log_.set_end(end));
@@ -174,6 +199,9 @@ Status FileMessageStore::recover() {
   // walk began, if the queues are there at all.
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
+  holes_ = std::move(recovered.holes);
+  for (const auto& hole : holes_) dispatcher_.add_lost_bytes(hole.end - hole.begin);
+  written_by_others_ = recovered.end;
   APOGEE_TRY(dispatcher_.catch_up());
   for (auto& [key, next] : queues_.next_offsets())
     if (next > 0 && next < floors_.of(key))
@@ -290,9 +318,15 @@ void FileMessageStore::clean_expired_files() {
 }
 
 void FileMessageStore::save_checkpoint() {
-  Checkpoint now{log_.flushed_time_ms(), dispatcher_.synced_time_ms(), 0};
-  if (now.log_time_ms == 0 || now.queues_time_ms == 0) return;  // nothing was written since the start
-  if (now == saved_checkpoint_) return;
+  Checkpoint now = saved_checkpoint_;
+  if (auto synced = dispatcher_.synced_to(); synced.last_record < synced.position) synced_to_ = synced;
+  if (synced_to_.position >= 0 && synced_to_.position <= log_.flushed()) {
+    now.log_position = synced_to_.position;
+    now.last_record = synced_to_.last_record;
+  }
+  if (int64_t time = log_.flushed_time_ms(); time != 0) now.log_time_ms = time;
+  if (int64_t time = dispatcher_.synced_time_ms(); time != 0) now.queues_time_ms = time;
+  if (now.log_time_ms == 0 || now.queues_time_ms == 0 || now == saved_checkpoint_) return;
   if (auto saved = write_checkpoint(files_, path("checkpoint"), now); !saved) {
     logger_.warn("{}", saved.error().message);
     return;
@@ -311,7 +345,7 @@ std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) co
   if (static_cast<int64_t>(draft.body.size()) > options_.message_bytes_max)
     return failed(PutStatus::kMessageIllegal,
                   fmt::format("body: {} bytes, maxMessageSize is {}", draft.body.size(), options_.message_bytes_max));
-  if (log_.longest_copy_ms() > options_.page_cache_busy_ms)
+  if (log_.append_busy_ms() > options_.page_cache_busy_ms)
     return failed(PutStatus::kPageCacheBusy, "an append has been waiting for the disk too long");
   return std::nullopt;
 }
@@ -367,30 +401,38 @@ void FileMessageStore::append_batch(const MessageDraft& draft, PutCallback done)
 }
 
 void FileMessageStore::place(CommitLog::Unit unit, PutCallback done) {
-  // Shared with the answer, which may leave by the flusher's thread.
-  struct Answer {
-    PutResult result;
-    PutCallback done;
-  };
-  auto answer = std::make_shared<Answer>();
-  answer->done = std::move(done);
   auto messages = static_cast<int64_t>(unit.record_bytes.size());
   auto bytes = static_cast<int64_t>(unit.bytes.size());
-  auto placed = log_.append(std::move(unit), answer->result, [answer](CommitLog::Synced synced) {
-    answer->result.status = synced == CommitLog::Synced::kYes ? PutStatus::kOk : PutStatus::kFlushDiskTimeout;
-    answer->done(std::move(answer->result));
-  });
-  if (placed) {
+  log_.append(std::move(unit), [this, messages, bytes, done = std::move(done)](Result<CommitLog::Placement> placed) {
+    if (!placed) {
+      ++put_failed_;
+      return done(failed(put_status_of(placed.error().code), placed.error().message));
+    }
     put_messages_.fetch_add(messages, std::memory_order_relaxed);
     put_bytes_.fetch_add(bytes, std::memory_order_relaxed);
-    return;
-  }
-  ++put_failed_;
-  const Error& error = placed.error();
-  PutStatus status = error.code == Errc::kTooLarge                                  ? PutStatus::kMessageIllegal
-                     : error.code == Errc::kClosed || error.code == Errc::kDiskFull ? PutStatus::kServiceNotAvailable
-                                                                                    : PutStatus::kCreateFileFailed;
-  answer->done(failed(status, error.message));
+    PutResult result;
+    result.status = placed->synced == Synced::kYes ? PutStatus::kOk : PutStatus::kFlushDiskTimeout;
+    result.offsets = std::move(placed->offsets);
+    result.queue_offset = placed->queue_offset;
+    result.store_timestamp_ms = placed->store_timestamp_ms;
+    done(std::move(result));
+  });
+}
+
+/// The record that a queue's entry points to; nullopt when there is none, or another one, or a damaged one.
+std::optional<SharedBytes> FileMessageStore::message_of(const QueueEntry& entry, std::string_view topic,
+                                                        int32_t queue_id, QueueOffset offset) {
+  if (entry.record_bytes == kBlankEntryBytes || entry.physical_offset < log_.begin()) return std::nullopt;
+  auto record = log_.read(entry.physical_offset, entry.record_bytes);
+  if (record && is_record_of(record->bytes, entry.physical_offset, topic, queue_id, offset,
+                             entry.physical_offset < written_by_others_))
+    return record;
+  if (auto before = damaged_reads_.fetch_add(1); before < kDamagedReadsTold)
+    logger_.error(
+        "{} queue {}: the message with offset {} is not at {} in the log, where its queue has it; it is "
+        "left out. mqstore verify tells more",
+        topic, queue_id, offset, entry.physical_offset);
+  return std::nullopt;
 }
 
 GetResult FileMessageStore::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
@@ -425,9 +467,9 @@ GetResult FileMessageStore::get(std::string_view topic, int32_t queue_id, QueueO
       continue;
     }
     if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
-    auto record = log_.read(entry.physical_offset, entry.record_bytes);
+    auto record = message_of(entry, topic, queue_id, next);
     ++next;
-    if (!record || entry.record_bytes == kBlankEntryBytes) {
+    if (!record) {
       removed = true;
       continue;
     }
@@ -449,10 +491,11 @@ QueueOffset FileMessageStore::min_offset(std::string_view topic, int32_t queue_i
 }
 
 std::optional<int64_t> FileMessageStore::time_of(const QueueEntry& entry) const {
-  auto bytes = log_.read(entry.physical_offset, entry.record_bytes);
+  if (entry.record_bytes == kBlankEntryBytes && entry.physical_offset == 0) return std::nullopt;
+  auto bytes = log_.read_up_to(std::max(entry.physical_offset, log_.begin()), log_.readable_end());
   if (!bytes) return std::nullopt;
   auto record = message::decode_record(bytes->bytes);
-  if (!record) return std::nullopt;
+  if (!record || record->physical_offset != entry.physical_offset) return std::nullopt;
   return record->store_timestamp_ms;
 }
 
@@ -465,13 +508,19 @@ QueueOffset FileMessageStore::offset_by_time(std::string_view topic, int32_t que
   QueueOffset low = min, high = max;
   while (low < high) {
     QueueOffset middle = low + (high - low) / 2;
-    auto entry = queue->read(middle, 1);
-    auto time = entry.empty() ? std::nullopt : time_of(entry.front());
+    // A damaged message has no time; the nearest one in front of it that has stands for it.
+    QueueOffset probe = middle;
+    std::optional<int64_t> time;
+    for (; probe >= low && !time; --probe) {
+      auto entry = queue->read(probe, 1);
+      if (!entry.empty()) time = time_of(entry.front());
+    }
+    ++probe;
     bool before = !time || (boundary == TimeBoundary::kLower ? *time < time_ms : *time <= time_ms);
     if (before) {
       low = middle + 1;
     } else {
-      high = middle;
+      high = probe;
     }
   }
   return boundary == TimeBoundary::kLower ? low : std::max(min, low - 1);
@@ -513,6 +562,8 @@ StoreFigures FileMessageStore::figures() {
   figures.dispatched_offset = dispatcher_.position();
   figures.commit_log_disk_ratio = files_.used_ratio(log_options(options_).directory);
   figures.consume_queue_disk_ratio = files_.used_ratio(options_.root_dir + "/consumequeue");
+  figures.holes = static_cast<int64_t>(holes_.size());
+  for (const auto& hole : holes_) figures.hole_bytes += hole.end - hole.begin;
   figures.put_messages_total = put_messages_;
   figures.put_bytes_total = put_bytes_;
   figures.put_failed_total = put_failed_;
@@ -521,7 +572,7 @@ StoreFigures FileMessageStore::figures() {
     figures.index_entries_total = index_->entries_total();
     figures.index_cpu_ns = index_->cpu_ns();
   }
-  figures.page_cache_lock_ms = log_.longest_copy_ms();
+  figures.page_cache_lock_ms = log_.append_busy_ms();
   if (auto first = record_at(figures.log_min_offset))
     if (auto record = message::decode_record(first->bytes))
       figures.earliest_message_time_ms = record->store_timestamp_ms;

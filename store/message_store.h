@@ -51,9 +51,13 @@ struct StoreOptions {
   int64_t consume_queue_file_bytes = 6'000'000;  ///< mappedFileSizeConsumeQueue, whole 20-byte entries
   FlushDiskType flush_disk_type = FlushDiskType::kAsync;
   int64_t flush_interval_ms = 500;              ///< flushIntervalCommitLog
+  int64_t flush_least_pages = 4;                ///< flushCommitLogLeastPages: fewer wait for the thorough interval
+  int64_t flush_thorough_interval_ms = 10'000;  ///< flushCommitLogThoroughInterval
   int64_t sync_flush_timeout_ms = 5'000;        ///< syncFlushTimeout
   int64_t message_bytes_max = 4 * 1024 * 1024;  ///< maxMessageSize
-  int64_t page_cache_busy_ms = 1'000;           ///< osPageCacheBusyTimeOutMills
+  int64_t page_cache_busy_ms = 1'000;           ///< osPageCacheBusyTimeOutMills; an append waits so long for room
+  int64_t log_window_bytes = 16 << 20;          ///< pages made ready ahead of the log's end
+  bool warm_log_files = false;                  ///< warmMapedFileEnable: the next file is made ready whole, and locked
   /// diskSpaceWarningLevelRatio: above it writes are refused, reads go on. Writes are taken again when the use is at
   /// or below retention.clean_forcibly_above.
   double disk_used_ratio_max = 0.90;
@@ -183,6 +187,8 @@ struct KeyAnswer {
 
 struct StoreFigures {
   LogOffset log_min_offset = 0, log_max_offset = 0, flushed_offset = 0, dispatched_offset = 0;
+  /// Damaged parts of the log that recovery found and left out, and their bytes.
+  int64_t holes = 0, hole_bytes = 0;
   double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;
   int64_t put_messages_total = 0, put_bytes_total = 0, put_failed_total = 0;
   int64_t page_cache_lock_ms = 0;
@@ -212,7 +218,7 @@ class MessageStore {
   virtual void stop() = 0;
 
   /// Appends one message. `done` is called exactly once: on the calling thread before append returns when
-  /// nothing is to be waited for, else on the flusher's thread.
+  /// nothing is to be waited for, else on a thread of the store's (flusher, allocator).
   virtual void append(const MessageDraft& draft, PutCallback done) = 0;
   /// Appends a client batch as one unit. `draft.body` holds the batch as in SEND_BATCH_MESSAGE (checked
   /// here; wild lengths give kMessageIllegal); draft.properties are appended to each message's own.

@@ -3,7 +3,14 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstring>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
 
 #include "common/message/message_record.h"
 
@@ -11,41 +18,136 @@ namespace apogee::store {
 
 namespace {
 
-/// How far behind a bad place good records are looked for: four times the largest record.
-constexpr size_t kLookBehindBytes = 16u << 20;
 constexpr size_t kTimerSlotBytes = 32;
+constexpr size_t kWalkersMax = 8;
+constexpr auto kProgressInterval = std::chrono::seconds(3);
 
-std::string_view bytes_of(const LogFile& file) { return {file.map->data(), file.map->size()}; }
-
-/// The first good record behind a bad place, in the rest of its file or at the beginning of a later one; -1: none.
-LogOffset good_record_behind(const CommitLog& log, const LogFile& file, LogOffset bad) {
-  auto rest = bytes_of(file).substr(static_cast<size_t>(bad - file.begin));
-  rest = rest.substr(0, std::min(rest.size(), kLookBehindBytes));
-  const char magic_start = static_cast<char>(0xDA);
-  for (size_t at = rest.find(magic_start, 5); at != std::string_view::npos; at = rest.find(magic_start, at + 1)) {
-    auto offset = bad + static_cast<LogOffset>(at) - 4;
-    auto there = bytes_of(file).substr(static_cast<size_t>(offset - file.begin));
-    if (look_at(there, offset, true).kind == LogPosition::Kind::kRecord) return offset;
-  }
-  for (const auto& later : log.files())
-    if (later->begin > bad && look_at(bytes_of(*later), later->begin, true).kind == LogPosition::Kind::kRecord)
-      return later->begin;
-  return -1;
-}
-
-/// Index of the file where the walk begins.
+/// Index of the file where the walk begins, in a log without a position of ours in its checkpoint.
 size_t first_file_to_walk(const std::vector<std::shared_ptr<LogFile>>& files, bool clean,
                           const Checkpoint& checkpoint) {
   if (clean) return files.size() >= 3 ? files.size() - 3 : 0;
   for (size_t i = files.size(); i-- > 0;) {
-    if (look_at(bytes_of(*files[i]), files[i]->begin, true).kind != LogPosition::Kind::kRecord) continue;
-    auto record = message::decode_record(bytes_of(*files[i]));
+    if (look_at(files[i]->bytes(), files[i]->begin, true).kind != LogPosition::Kind::kRecord) continue;
+    auto record = message::decode_record(files[i]->bytes());
     if (record && record->store_timestamp_ms <= checkpoint.safe_time_ms()) return i;
   }
   return 0;
 }
 
+/// Whether the checkpoint's position is one of this log: the record that it names is there, and ends there.
+bool position_holds(const LogFiles& log, const Checkpoint& checkpoint) {
+  auto file = log.at(checkpoint.last_record);
+  if (!file) return false;
+  auto last = look_at(file->bytes_from(checkpoint.last_record), checkpoint.last_record, true);
+  return last.kind != LogPosition::Kind::kNothing && checkpoint.last_record + last.bytes == checkpoint.log_position;
+}
+
+/// What a walk over one file has found.
+struct WalkedFile {
+  LogOffset end = -1;       ///< behind the last record or blank; -1: the file has none
+  LogOffset bad_from = -1;  ///< from here to the end of the file there is no whole record; -1: it ends with a blank
+  std::vector<Hole> holes;  ///< with a record behind them in this file
+  int64_t records = 0;
+  int64_t last_store_time_ms = 0;
+  std::optional<Error> error;
+};
+
+WalkedFile walk(const LogFile& file, LogOffset from, bool check_crc, std::atomic<int64_t>& walked_bytes) {
+  constexpr int64_t kToldEach = 1 << 20;
+  WalkedFile result;
+  int64_t untold = 0;
+  LogOffset at = from;
+  while (at < file.end()) {
+    auto position = look_at(file.bytes_from(at), at, check_crc);
+    if (position.kind == LogPosition::Kind::kNothing) {
+      auto next = next_record(file, at + 1);
+      if (!next) {
+        result.error = next.error();
+        return result;
+      }
+      if (*next < 0) {
+        result.bad_from = at;
+        break;
+      }
+      result.holes.push_back({at, *next});
+      at = *next;
+      continue;
+    }
+    if (position.kind == LogPosition::Kind::kRecord) {
+      ++result.records;
+      result.last_store_time_ms = message::decode_record(file.bytes_from(at))->store_timestamp_ms;
+    }
+    at += position.bytes;
+    result.end = at;
+    if ((untold += position.bytes) >= kToldEach) walked_bytes += std::exchange(untold, 0);
+  }
+  return result;
+}
+
+/// Walks files[first...], the first one from `from` on, on as many threads as there is use for.
+std::vector<WalkedFile> walk_all(const std::vector<std::shared_ptr<LogFile>>& files, size_t first, LogOffset from,
+                                 bool check_crc, const Logger& logger) {
+  const size_t count = files.size() - first;
+  std::vector<WalkedFile> walked(count);
+  std::atomic<size_t> next{0}, done{0};
+  std::atomic<int64_t> bytes{0};
+  auto work = [&] {
+    for (size_t i = next++; i < count; i = next++) {
+      const auto& file = *files[first + i];
+      walked[i] = walk(file, i == 0 ? from : file.begin, check_crc, bytes);
+      ++done;
+    }
+  };
+  auto told = std::chrono::steady_clock::now();
+  std::vector<std::thread> threads;
+  const size_t workers = std::min({count, kWalkersMax, static_cast<size_t>(std::thread::hardware_concurrency()) + 1});
+  for (size_t i = 0; i + 1 < workers; ++i) threads.emplace_back(work);
+  std::atomic<bool> finished{false};
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::thread progress([&] {
+    std::unique_lock lock(mutex);
+    while (!ended.wait_for(lock, kProgressInterval, [&] { return finished.load(); })) {
+      auto seconds = std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - told).count();
+      logger.info("recovery: {} MiB of the log looked at in {} s, {} of {} files done", bytes >> 20, seconds,
+                  done.load(), count);
+    }
+  });
+  work();
+  for (auto& thread : threads) thread.join();
+  {
+    std::lock_guard lock(mutex);
+    finished = true;
+    ended.notify_one();
+  }
+  progress.join();
+  return walked;
+}
+
 }  // namespace
+
+Result<LogOffset> next_record(const LogFile& file, LogOffset from) {
+  // The magics of both versions begin with the same three bytes, behind four bytes of length.
+  constexpr std::string_view kMagicStart = "\xDA\xA3\x20";
+  constexpr LogOffset kLengthBytes = 4;
+  constexpr int64_t kStep = 1 << 20;
+  for (LogOffset at = from; at < file.end();) {
+    APOGEE_TRY_ASSIGN(int64_t data, file.file->next_data(at - file.begin));
+    // A step begins early enough to see a magic on the border of the data.
+    at = std::max(at, file.begin + data - kLengthBytes);
+    if (file.begin + data >= file.end() || at >= file.end()) break;
+    const LogOffset step_end = std::min(at + kStep, file.end());
+    auto part = file.bytes_from(at).substr(
+        0, static_cast<size_t>(std::min<LogOffset>(kStep + kLengthBytes + 3, file.end() - at)));
+    for (size_t magic = part.find(kMagicStart, kLengthBytes); magic != std::string_view::npos;
+         magic = part.find(kMagicStart, magic + 1)) {
+      LogOffset offset = at + static_cast<LogOffset>(magic) - kLengthBytes;
+      if (look_at(file.bytes_from(offset), offset, true).kind == LogPosition::Kind::kRecord) return offset;
+    }
+    at = step_end;
+  }
+  return -1;
+}
 
 LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc) {
   if (rest_of_file.size() < message::kBlankBytesMin) return {};
@@ -62,41 +164,70 @@ LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_
   return {LogPosition::Kind::kRecord, static_cast<int64_t>(record->bytes.size())};
 }
 
-Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpoint& checkpoint, bool check_crc,
+bool is_record_of(std::string_view bytes, LogOffset offset, std::string_view topic, int32_t queue_id,
+                  QueueOffset queue_offset, bool check_crc) {
+  if (bytes.size() < message::kRecordBytesMin || load_be<int32_t>(bytes.data()) != static_cast<int64_t>(bytes.size()) ||
+      load_be<int32_t>(bytes.data() + message::kQueueIdPosition) != queue_id ||
+      load_be<int64_t>(bytes.data() + message::kQueueOffsetPosition) != queue_offset ||
+      load_be<int64_t>(bytes.data() + message::kPhysicalOffsetPosition) != offset)
+    return false;
+  if (!check_crc) return true;
+  auto record = message::decode_record(bytes);
+  return record && record->topic == topic && message::body_crc_matches(*record);
+}
+
+Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoint& checkpoint, bool check_crc,
                                  const Logger& logger) {
   RecoveredLog recovered;
-  auto files = log.files();
+  auto files = log.list();
   if (files.empty()) return recovered;
-  size_t index = first_file_to_walk(files, clean, checkpoint);
-  recovered.walked_from = recovered.end = files[index]->begin;
-  int64_t records = 0;
-  std::string_view last_record;
-  for (; index < files.size(); ++index) {
-    const auto& file = *files[index];
-    size_t at = 0;
-    bool rolled = false;
-    while (at < file.map->size()) {
-      auto position = look_at(bytes_of(file).substr(at), file.begin + static_cast<LogOffset>(at), check_crc);
-      if (position.kind == LogPosition::Kind::kNothing) break;
-      if (position.kind == LogPosition::Kind::kRecord) last_record = bytes_of(file).substr(at);
-      at += static_cast<size_t>(position.bytes);
-      recovered.end = file.begin + static_cast<LogOffset>(at);
-      if (position.kind == LogPosition::Kind::kBlank) rolled = true;
-      if (position.kind == LogPosition::Kind::kRecord) ++records;
-    }
-    if (rolled) continue;
-    LogOffset behind = good_record_behind(log, file, recovered.end);
-    if (behind >= 0)
-      return Error(Errc::kCorrupt,
-                   fmt::format("the log is damaged at {} (file {}), but goes on at {}: nothing was changed. Restore "
-                               "the file from a replica or a backup, or move it and the later files away to "
-                               "start with what lies in front",
-                               recovered.end, file.begin, behind));
-    break;
+  size_t first;
+  if (position_holds(log, checkpoint)) {
+    recovered.walked_from = checkpoint.log_position;
+    if (auto last = message::decode_record(log.at(checkpoint.last_record)->bytes_from(checkpoint.last_record)))
+      recovered.last_store_time_ms = last->store_timestamp_ms;
+    first = std::min(files.size() - 1,
+                     static_cast<size_t>((checkpoint.log_position - files.front()->begin) / log.file_bytes()));
+  } else {
+    first = first_file_to_walk(files, clean, checkpoint);
+    recovered.walked_from = files[first]->begin;
   }
-  if (auto last = message::decode_record(last_record)) recovered.last_store_time_ms = last->store_timestamp_ms;
-  logger.info("recovery after {} stop: {} records looked at, the log ends at {}", clean ? "a clean" : "an unclean",
-              records, recovered.end);
+  const bool at_the_end = recovered.walked_from == files.back()->end();
+  auto walked =
+      at_the_end ? std::vector<WalkedFile>() : walk_all(files, first, recovered.walked_from, check_crc, logger);
+
+  recovered.end = recovered.walked_from;
+  int64_t records = 0;
+  LogOffset bad_from = -1;
+  for (auto& file : walked) {
+    if (file.error) return *file.error;
+    auto& holes = file.holes;
+    if (file.end >= 0) {
+      // What was bad up to the end of an earlier file has whole records behind it now.
+      const LogOffset begin = files[first + static_cast<size_t>(&file - walked.data())]->begin;
+      bool bad_at_once = !holes.empty() && holes.front().begin == begin;
+      if (bad_from >= 0 && bad_at_once) {
+        holes.front().begin = bad_from;
+      } else if (bad_from >= 0) {
+        recovered.holes.push_back({bad_from, begin});
+      }
+      bad_from = file.bad_from;
+      recovered.end = file.end;
+    } else if (bad_from < 0) {
+      bad_from = file.bad_from;
+    }
+    recovered.holes.insert(recovered.holes.end(), holes.begin(), holes.end());
+    records += file.records;
+    recovered.last_store_time_ms = std::max(recovered.last_store_time_ms, file.last_store_time_ms);
+  }
+  if (recovered.last_store_time_ms == 0) recovered.last_store_time_ms = checkpoint.log_time_ms;
+  for (const auto& hole : recovered.holes)
+    logger.error(
+        "the log is damaged: the {} bytes from {} to {} hold no whole message; what they held is lost, what "
+        "follows is kept",
+        hole.end - hole.begin, hole.begin, hole.end);
+  logger.info("recovery after {} stop: {} records looked at from {} on, the log ends at {}",
+              clean ? "a clean" : "an unclean", records, recovered.walked_from, recovered.end);
   return recovered;
 }
 

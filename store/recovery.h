@@ -2,10 +2,12 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "apogee/result.h"
+#include "common/base/logger.h"
 #include "store/checkpoint.h"
-#include "store/commit_log.h"
+#include "store/log_files.h"
 
 namespace apogee::store {
 
@@ -19,16 +21,34 @@ struct LogPosition {
 /// physical offset agree and, with `check_crc`, its body is the one it was written with.
 [[nodiscard]] LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc);
 
-struct RecoveredLog {
-  LogOffset end = 0;
-  LogOffset walked_from = 0;  ///< after a crash, records from here on may not be on disk, nor in their queues
-  int64_t last_store_time_ms = 0;
+/// Whether the bytes are that record of that queue; with `check_crc` also whether its body is the one it was written
+/// with. Reads one cache line, or with check_crc all.
+[[nodiscard]] bool is_record_of(std::string_view bytes, LogOffset offset, std::string_view topic, int32_t queue_id,
+                                QueueOffset queue_offset, bool check_crc);
+
+/// The first position in [from, end of the file) where a whole record stands: magic, stored physical offset and CRC
+/// agree. -1: there is none. Error: kIo.
+[[nodiscard]] Result<LogOffset> next_record(const LogFile& file, LogOffset from);
+
+/// Bytes of the log that hold no message any more, with whole records behind them.
+struct Hole {
+  LogOffset begin = 0, end = 0;
+  bool operator==(const Hole&) const = default;
 };
 
-/// Walks the loaded log from a position that is known to be on disk to its end: after a clean stop from the
-/// third last file, else from the newest file that began before the checkpoint's safe time.
-/// Error: kCorrupt when good records lie behind a bad place, so that cutting there would lose them.
-[[nodiscard]] Result<RecoveredLog> recover_log(const CommitLog& log, bool clean, const Checkpoint& checkpoint,
+struct RecoveredLog {
+  LogOffset end = 0;
+  LogOffset walked_from = 0;  ///< records from here on may not be on disk, nor in their queues
+  int64_t last_store_time_ms = 0;
+  std::vector<Hole> holes;  ///< ascending, disjoint
+};
+
+/// Walks the log from a position that is known to be on disk, with its queues, to its end: from the checkpoint's
+/// position when it has one that holds (our own stores); else (stores of Apache RocketMQ) after a clean stop from the
+/// third last file, after a crash from the newest file that began before the checkpoint's safe time. Files are walked
+/// in parallel. What is no whole record is a hole when a whole one follows anywhere, else the torn tail, where the log
+/// ends. Logs progress each few seconds, and each hole with its bounds. Error: kIo.
+[[nodiscard]] Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoint& checkpoint,
                                                bool check_crc, const Logger& logger);
 
 /// Refuses directories that hold messages in a form that is not read here. Error: kUnsupported, naming what and the

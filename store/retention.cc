@@ -145,14 +145,14 @@ std::optional<int64_t> Retention::full_since(const Files& files, size_t index) c
 Retention::Round Retention::remove_files(CleanReason reason, LogOffset removable, const RetentionOptions& options,
                                          const std::function<bool(int64_t ms)>& pause) {
   Round round;
-  const auto files = parts_.log.files();
+  const auto files = parts_.log.files().list();
   for (size_t i = 0; i + 1 < files.size() && round.removed < options.files_max; ++i) {
     if (reason == CleanReason::kForced && round.removed > 0 && disk_used() <= options.clean_forcibly_above) break;
     if (reason != CleanReason::kForced) {
       auto full = full_since(files, i);
       if (!full || now() < *full + options.reserved_ms) break;
     }
-    const LogOffset end = files[i]->begin + parts_.log.file_bytes();
+    const LogOffset end = files[i]->end();
     if (end > removable) {
       round.held_back = true;
       break;

@@ -17,6 +17,7 @@
 #include "common/message/property_names.h"
 #include "store/file_names.h"
 #include "test/support/catch.h"
+#include "test/support/wait.h"
 #include "test/unit/store/store_bench.h"
 
 namespace apogee::store {
@@ -116,7 +117,11 @@ TEST_CASE("MessageStore: queue offsets of concurrent senders are dense and uniqu
       }
     });
   for (auto& sender : senders) sender.join();
-  CHECK(offsets.size() == 1000);
+  // Those that came before the log was ready are answered by the store's own thread.
+  REQUIRE(test::eventually([&] {
+    std::lock_guard lock(mutex);
+    return offsets.size() == 1000;
+  }));
   CHECK(*offsets.rbegin() == 999);
   REQUIRE(running.wait_for("C-0", 1000));
 }
@@ -188,24 +193,6 @@ TEST_CASE("MessageStore: a torn last record is cut and its place is used again",
   auto got = running.store->get("T", 0, 19, {}, nullptr);
   REQUIRE(got.status == GetStatus::kFound);
   CHECK(body_of(got.records[0]) == "in its place");
-}
-
-TEST_CASE("MessageStore: damage in front of good records stops the start and changes nothing", "[store]") {
-  Directory directory;
-  std::vector<LogOffset> offsets;
-  {
-    Running running(small_options(directory.path));
-    for (int i = 0; i < 20; ++i) offsets.push_back(put(*running.store, "T", 0, std::string(500, 'b')).offsets[0]);
-  }
-  std::fstream log(directory.path / "commitlog" / file_name_of(0), std::ios::in | std::ios::out | std::ios::binary);
-  log.seekp(offsets[10] + 200);
-  log << "damage";
-  log.close();
-  Logger logger;
-  auto opened = MessageStore::open(small_options(directory.path), logger);
-  REQUIRE(!opened);
-  CHECK(opened.error().code == Errc::kCorrupt);
-  CHECK(opened.error().message.find(std::to_string(offsets[10])) != std::string::npos);
 }
 
 TEST_CASE("MessageStore: a directory is refused that was written with other sizes", "[store]") {

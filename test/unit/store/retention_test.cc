@@ -4,6 +4,7 @@
 #include <atomic>
 #include <ctime>
 #include <fstream>
+#include <future>
 #include <thread>
 
 #include "store/consume_queues.h"
@@ -105,7 +106,8 @@ struct LogBench {
     CommitLog::Options log_options;
     log_options.directory = (directory.path / "commitlog").string();
     log_options.file_bytes = kFileBytes;
-    log_options.flush_interval_ms = 5;
+    log_options.flush.interval_ms = 5;
+    log_options.flush.least_pages = 0;
     log = std::make_unique<CommitLog>(log_options, files, logger);
     REQUIRE(log->load());
     REQUIRE(log->set_end({}));
@@ -128,8 +130,9 @@ struct LogBench {
       message::encode_record(fields, 0, 0, unit.bytes.data());
       unit.record_bytes.push_back(static_cast<uint32_t>(unit.bytes.size()));
       unit.queue_key = "T-0";
-      PutResult result;
-      REQUIRE(log->append(std::move(unit), result, [](CommitLog::Synced) {}));
+      std::promise<bool> placed;
+      log->append(std::move(unit), [&](Result<CommitLog::Placement> placement) { placed.set_value(bool(placement)); });
+      REQUIRE(placed.get_future().get());
     }
     REQUIRE(test::eventually([&] { return log->flushed() == log->end(); }));
     now = wall_ms();
@@ -262,7 +265,7 @@ TEST_CASE("Retention: what is held of a file stays readable after it has gone", 
   auto held = bench.log->read(0, 500);
   REQUIRE(held);
   const std::string before(held->bytes);
-  std::weak_ptr<LogFile> file = bench.log->files().front();
+  std::weak_ptr<LogFile> file = bench.log->files().list().front();
   REQUIRE(bench.log->remove_files_before(kFileBytes));
   CHECK(!bench.log->read(0, 500));
   CHECK(file.expired());  // its descriptor, too

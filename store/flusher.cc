@@ -1,0 +1,148 @@
+#include "store/flusher.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <iterator>
+#include <utility>
+
+namespace apogee::store {
+
+namespace {
+
+constexpr LogOffset kPageBytes = 4096;
+
+}  // namespace
+
+void Flusher::start(std::function<void()> flushed, std::function<void(const Error&)> failed) {
+  flushed_ = std::move(flushed);
+  failed_ = std::move(failed);
+  write_back_from_ = ends_.end.load();
+  last_sync_ = std::chrono::steady_clock::now();
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "flusher");
+    run();
+  });
+}
+
+void Flusher::stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wanted_.notify_one();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+void Flusher::request() {
+  std::lock_guard lock(mutex_);
+  sync_now_ = true;
+  wanted_.notify_one();
+}
+
+void Flusher::nudge() {
+  if (nudged_.exchange(true)) return;
+  std::lock_guard lock(mutex_);
+  wanted_.notify_one();
+}
+
+void Flusher::wait_for(LogOffset end, Released released) {
+  bool too_late;
+  {
+    std::lock_guard lock(mutex_);
+    too_late = ended_;
+    if (!too_late) {
+      auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.timeout_ms);
+      waiting_.push_back({end, deadline, std::move(released)});
+      sync_now_ = true;
+      wanted_.notify_one();
+    }
+  }
+  if (too_late) released(ends_.flushed >= end ? Synced::kYes : Synced::kTimeout);
+}
+
+bool Flusher::due(LogOffset end, bool stopping) const {
+  if (stopping || options_.sync_flush) return true;
+  if (end / kPageBytes - ends_.flushed / kPageBytes >= options_.least_pages) return true;
+  return std::chrono::steady_clock::now() - last_sync_ >= std::chrono::milliseconds(options_.thorough_interval_ms);
+}
+
+void Flusher::write_back(LogOffset end) {
+  // Whole pages only: the next append would wait for a page that is being written.
+  LogOffset from = std::max(write_back_from_.load(), ends_.flushed.load());
+  LogOffset to = end / kPageBytes * kPageBytes;
+  if (to - from < options_.write_back_bytes) return;
+  files_.start_write_back(from, to);
+  write_back_from_ = to;
+}
+
+void Flusher::run() {
+  const auto interval = std::chrono::milliseconds(options_.sync_flush ? 1'000 : options_.interval_ms);
+  auto next_look = std::chrono::steady_clock::now() + interval;
+  bool broken = false;
+  for (;;) {
+    bool stopping, asked;
+    {
+      std::unique_lock lock(mutex_);
+      wanted_.wait_until(lock, next_look, [this] { return sync_now_ || stopping_ || nudged_; });
+      stopping = stopping_;
+      asked = std::exchange(sync_now_, false);
+    }
+    const int64_t end_time = ends_.end_time_ms;  // before the end, so that it is never that of a record behind it
+    const LogOffset end = ends_.end;
+    if (nudged_.exchange(false)) write_back(end);
+    const bool looked = std::chrono::steady_clock::now() >= next_look;
+    if (looked) next_look = std::chrono::steady_clock::now() + interval;
+    if (!broken && end > ends_.flushed && (asked || stopping || (looked && due(end, stopping)))) {
+      auto synced = files_.sync(ends_.flushed, end);
+      last_sync_ = std::chrono::steady_clock::now();
+      if (synced) {
+        ends_.flushed.store(end, std::memory_order_seq_cst);
+        ends_.flushed_time_ms = end_time;
+        // The sync has made the page of the end read-only. So that not the next append pays for it:
+        if (auto file = files_.at(end)) file->map->populate(static_cast<size_t>(end - file->begin), 1);
+        flushed_();
+      } else {
+        broken = true;
+        logger_.error("writes are refused from now on: {}", synced.error().message);
+        failed_(synced.error());
+      }
+    }
+    release(ends_.flushed);  // also what began to wait just after the sync that covers it
+    if (broken) expire(true);
+    if (stopping && (broken || ends_.end == ends_.flushed)) break;
+  }
+  {
+    std::lock_guard lock(mutex_);
+    ended_ = true;
+  }
+  release(ends_.flushed);
+  expire(true);
+}
+
+void Flusher::release(LogOffset flushed) {
+  std::vector<Waiting> covered;
+  {
+    std::lock_guard lock(mutex_);
+    auto kept = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                      [&](const Waiting& each) { return each.end <= flushed; });
+    covered.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(kept));
+    waiting_.erase(waiting_.begin(), kept);
+  }
+  for (auto& each : covered) each.released(Synced::kYes);
+}
+
+void Flusher::expire(bool all) {
+  std::vector<Waiting> late;
+  {
+    auto now = std::chrono::steady_clock::now();
+    std::lock_guard lock(mutex_);
+    auto kept = std::stable_partition(waiting_.begin(), waiting_.end(),
+                                      [&](const Waiting& each) { return all || each.deadline <= now; });
+    late.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(kept));
+    waiting_.erase(waiting_.begin(), kept);
+  }
+  for (auto& each : late) each.released(Synced::kTimeout);
+}
+
+}  // namespace apogee::store

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "common/base/logger.h"
+#include "store/log_files.h"
+
+namespace apogee::store {
+
+/// How far the log goes, how far it is on disk, and the store times of the last records in front of these ends.
+struct LogEnds {
+  std::atomic<LogOffset> end{0}, flushed{0};
+  std::atomic<int64_t> end_time_ms{0}, flushed_time_ms{0};
+};
+
+enum class Synced : uint8_t { kYes, kTimeout };
+
+/// Makes the log durable, by group commit or by interval, and releases the answers that wait for it. One thread of its
+/// own; an answer that waits is data, not a thread.
+class Flusher {
+ public:
+  struct Options {
+    bool sync_flush = false;
+    int64_t interval_ms = 500;              ///< flushIntervalCommitLog
+    int64_t least_pages = 4;                ///< flushCommitLogLeastPages: fewer wait for the thorough interval
+    int64_t thorough_interval_ms = 10'000;  ///< flushCommitLogThoroughInterval
+    int64_t timeout_ms = 5'000;             ///< syncFlushTimeout
+    int64_t write_back_bytes = 4 << 20;     ///< written back as soon as so much has gathered
+  };
+  /// Called once, on the flusher's thread or that of expire().
+  using Released = std::function<void(Synced synced)>;
+
+  Flusher(Options options, LogEnds& ends, const LogFiles& files, const Logger& logger)
+      : options_(options), ends_(ends), files_(files), logger_(logger) {}
+  ~Flusher() { stop(); }
+
+  /// `flushed`: after each sync that succeeded. `failed`: when one fails, which is final: the kernel may have dropped
+  /// the pages that it could not write, so that a later sync that succeeds proves nothing. Both on the flusher's
+  /// thread.
+  void start(std::function<void()> flushed, std::function<void(const Error& error)> failed);
+  /// Syncs everything, releases what waits and ends.
+  void stop();
+
+  /// Told after each append. Thread: any.
+  void grown(LogOffset end) {
+    if (options_.sync_flush) return request();
+    if (end - write_back_from_.load(std::memory_order_relaxed) >= options_.write_back_bytes) nudge();
+  }
+  /// Has the log synced, and calls back when it is durable up to `end`, or when the time is over. Thread: any.
+  void wait_for(LogOffset end, Released released);
+  /// Releases with kTimeout what has waited too long. Not the flusher's own work: a sync that hangs must not hold an
+  /// answer beyond its time.
+  void expire() { expire(false); }
+
+ private:
+  struct Waiting {
+    LogOffset end;
+    std::chrono::steady_clock::time_point deadline;
+    Released released;
+  };
+  void request();
+  void nudge();
+  void run();
+  [[nodiscard]] bool due(LogOffset end, bool stopping) const;
+  void write_back(LogOffset end);
+  void release(LogOffset flushed);
+  void expire(bool all);
+
+  const Options options_;
+  LogEnds& ends_;
+  const LogFiles& files_;
+  const Logger& logger_;
+  std::function<void()> flushed_;
+  std::function<void(const Error&)> failed_;
+  std::mutex mutex_;
+  std::condition_variable wanted_;
+  std::vector<Waiting> waiting_;  // guarded by mutex_
+  bool sync_now_ = false;         // guarded by mutex_
+  bool stopping_ = false;         // guarded by mutex_
+  bool ended_ = false;            // guarded by mutex_: nothing may wait any more
+  std::atomic<bool> nudged_{false};
+  std::atomic<LogOffset> write_back_from_{0};
+  std::chrono::steady_clock::time_point last_sync_;  // the flusher's
+  std::thread thread_;
+};
+
+}  // namespace apogee::store

@@ -1,0 +1,71 @@
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <shared_mutex>
+#include <string>
+#include <vector>
+
+#include "apogee/result.h"
+#include "common/base/bytes.h"
+#include "common/base/logger.h"
+#include "common/io/file_system.h"
+#include "store/message_store.h"
+
+namespace apogee::store {
+
+/// One file of the log. Slices of the mapping keep it mapped after the file has gone from the list.
+struct LogFile {
+  LogOffset begin = 0;
+  std::unique_ptr<io::File> file;
+  std::shared_ptr<io::MappedRegion> map;
+
+  [[nodiscard]] std::string_view bytes() const { return {map->data(), map->size()}; }
+  /// The bytes from an offset within the file to its end.
+  [[nodiscard]] std::string_view bytes_from(LogOffset offset) const {
+    return bytes().substr(static_cast<size_t>(offset - begin));
+  }
+  [[nodiscard]] LogOffset end() const { return begin + static_cast<LogOffset>(map->size()); }
+};
+
+/// The files that the log is made of: all of one size, mapped whole, ascending and without gaps.
+/// Thread: any; pushing and cutting one at a time.
+class LogFiles {
+ public:
+  LogFiles(std::string directory, int64_t file_bytes, io::FileSystem& files, const Logger& logger)
+      : directory_(std::move(directory)), file_bytes_(file_bytes), files_(files), logger_(logger) {}
+
+  /// Maps the files that are there. Errors: kCorrupt (a file of another size, a gap), kIo.
+  [[nodiscard]] Status load();
+  /// Makes and maps a durable file of zeros; it is not in the list yet. Errors: kDiskFull, kIo; then there is none.
+  [[nodiscard]] Result<std::shared_ptr<LogFile>> make(LogOffset begin);
+  void push_back(std::shared_ptr<LogFile> file);
+  /// Removes the files that begin at or behind `end`, but the first one, and zeroes what lies behind `end` in its
+  /// own; syncs. Returns what was cut, in words; "" when nothing was.
+  [[nodiscard]] Result<std::string> cut(LogOffset end, LogOffset maybe_unsynced_from);
+
+  /// Removes files that end at or before the offset, never the last one. Returns how many went. Error: kIo.
+  [[nodiscard]] Result<int> remove_before(LogOffset offset);
+
+  [[nodiscard]] int64_t file_bytes() const { return file_bytes_; }
+  [[nodiscard]] std::vector<std::shared_ptr<LogFile>> list() const;
+  [[nodiscard]] std::shared_ptr<LogFile> at(LogOffset offset) const;  ///< nullptr: outside of the log's files
+  [[nodiscard]] std::shared_ptr<LogFile> last() const;
+  [[nodiscard]] std::optional<LogOffset> begin() const;
+  /// Bytes [from, to) within one file, pinned; nullopt when a file has not all of them.
+  [[nodiscard]] std::optional<SharedBytes> slice(LogOffset from, LogOffset to) const;
+
+  /// Makes [from, to) durable; files that have gone need nothing.
+  [[nodiscard]] Status sync(LogOffset from, LogOffset to) const;
+  void start_write_back(LogOffset from, LogOffset to) const;
+
+ private:
+  const std::string directory_;
+  const int64_t file_bytes_;
+  io::FileSystem& files_;
+  const Logger& logger_;
+  mutable std::shared_mutex mutex_;
+  std::vector<std::shared_ptr<LogFile>> list_;  // guarded by mutex_
+};
+
+}  // namespace apogee::store
