@@ -155,7 +155,7 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("flushCommitLogThoroughInterval", &config.flush_thorough_interval_ms, {1, kHourMs},
                 "longest time between flushes", {"ms", false, false});
   table.add_bool("warmMapedFileEnable", &config.warm_log_files,
-                 "touch all pages of the next log file ahead of its use, and lock them in memory", locked);
+                 "touch all pages of the next log file ahead of its use, and lock them in memory");
   table.add_int("syncFlushTimeout", &config.sync_flush_timeout_ms, {1, kHourMs},
                 "how long a send waits for the disk with SYNC_FLUSH", {"ms", false, false});
   table.add_int("maxMessageSize", &config.message_bytes_max, {1, 64 << 20}, "largest body", {"bytes", false, false});
