@@ -103,6 +103,8 @@ TEST_CASE("mqadmin: help, and calls that are wrong", "[mqadmin]") {
                            "printMsgByQueue",
                            "queryMsgById",
                            "queryMsgByOffset",
+                           "queryMsgByKey",
+                           "queryMsgByUniqueKey",
                            "resetOffsetByTime",
                            "wipeWritePerm",
                            "addWritePerm",
@@ -351,6 +353,45 @@ TEST_CASE("mqadmin: messages", "[mqadmin]") {
   CHECK(rest[0]["body"] == "second");
   CHECK(contains(admin.failure({"consumeMessage", "-t", "Mail", "-i", "1"}), "-b"));
   CHECK(contains(admin.failure({"consumeMessage", "-t", "Nothing"}), "17 TOPIC_NOT_EXIST"));
+}
+
+TEST_CASE("mqadmin: messages by key and by unique id", "[mqadmin]") {
+  World world;
+  const Admin& admin = world.admin;
+  admin.text({"updateTopic", "-c", world.cluster_name, "-t", "Mail", "-r", "1", "-w", "1"});
+  auto send = [&](const std::string& body, const std::string& keys) -> std::string {
+    return admin.parsed({"sendMessage", "-t", "Mail", "-p", body, "-k", keys})[0]["msgId"];
+  };
+  const auto first = send("first", "order-1 blue"), second = send("second", "order-2 blue");
+  const std::vector<std::string> by_key{"queryMsgByKey", "-t", "Mail", "-k", "blue", "-c", world.cluster_name};
+  REQUIRE(eventually([&] { return admin.parsed(by_key)["messages"].size() == 2; }));
+  auto found = admin.parsed(by_key);
+  CHECK(found["messages"][0]["msgId"] == second);
+  CHECK(found["messages"][1]["keys"] == "order-1 blue");
+  CHECK(found["truncated"] == false);
+  CHECK(found["warnings"].empty());
+  CHECK(contains(admin.text(by_key), "#Message ID"));
+  CHECK(contains(admin.text(by_key), first));
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), by_key.begin(), by_key.end());
+    return more;
+  };
+  CHECK(admin.parsed(with({"-m", "1"}))["truncated"] == true);
+  CHECK(contains(admin.text(with({"-m", "1"})), "There are more"));
+  auto time = [](const json& message) { return std::to_string(message["storeTimestamp"].get<int64_t>()); };
+  const auto from = time(found["messages"][1]), to = time(found["messages"][0]);
+  CHECK(admin.parsed(with({"-b", from, "-e", to}))["messages"].size() == 2);
+  CHECK(admin.parsed(with({"-e", "1000"}))["messages"].empty());
+  CHECK(admin.parsed({"queryMsgByKey", "-t", "Mail", "-k", "order"})["messages"].empty());
+  CHECK(contains(admin.failure({"queryMsgByKey", "-t", "Mail", "-k", "x", "-c", "Nowhere"}), "Nowhere"));
+  CHECK(contains(admin.failure({"queryMsgByKey", "-t", "Nothing", "-k", "x"}), "17 TOPIC_NOT_EXIST"));
+
+  auto one = admin.parsed({"queryMsgByUniqueKey", "-t", "Mail", "-i", first});
+  REQUIRE(one["messages"].size() == 1);
+  CHECK(one["messages"][0]["body"] == "first");
+  CHECK(contains(admin.text({"queryMsgByUniqueKey", "-t", "Mail", "-i", first, "-a"}), "Message Body:        first"));
+  CHECK(contains(admin.failure({"queryMsgByUniqueKey", "-t", "Mail", "-i", first + "0"}), "has no message"));
+  CHECK(contains(admin.failure({"queryMsgByUniqueKey", "-t", "Mail", "-i", first, "-g", "crew"}), "go together"));
 }
 
 TEST_CASE("mqadmin: groups, offsets and clients", "[mqadmin]") {

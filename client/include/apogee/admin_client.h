@@ -176,6 +176,23 @@ struct PullRequest {
   std::string group = "TOOLS_CONSUMER";  ///< its offsets are not touched
 };
 
+/// Asks for messages of a topic by one of their keys, or by the unique id that their producer gave them.
+struct MessageQuery {
+  std::string topic;
+  std::string key;            ///< one word of Message::keys(), or the id
+  bool unique_id = false;     ///< key is ReceivedMessage::msg_id()
+  int32_t messages_max = 64;  ///< brokers may give fewer, by default 64, or 32 of one unique id
+  int64_t begin_ms = 0;       ///< store time, ms since 1970, inclusive
+  int64_t end_ms = INT64_MAX;
+  std::string cluster;  ///< empty = all that have the topic
+};
+struct FoundMessages {
+  std::vector<ReceivedMessage> messages;  ///< the newest first; what was stored twice is there twice
+  bool truncated = false;                 ///< there are more, older ones
+  /// Why messages may be missing: brokers that did not answer, or whose index is being built.
+  std::vector<std::string> warnings;
+};
+
 /// Where a message shall go.
 struct SendTarget {
   std::string broker_name;          ///< empty = any that takes the topic
@@ -327,6 +344,11 @@ class AdminClient {
   /// offset_msg_id: as in SendReceipt and ReceivedMessage. kInvalidArgument when it is not such an id; kNotFound
   /// when it names no broker of the cluster, or no message.
   [[nodiscard]] Result<ReceivedMessage> message_by_id(const std::string& offset_msg_id);
+  /// From the indexes of all brokers of the topic. Nothing found is no error, unless a broker could not be asked.
+  [[nodiscard]] Result<admin::FoundMessages> query_messages(const admin::MessageQuery& query);
+  /// msg_id: either id of a message, the one that its producer gave it or the offset id; of several copies the
+  /// first. Error: kNotFound.
+  [[nodiscard]] Result<ReceivedMessage> find_message(const std::string& topic, const std::string& msg_id);
   [[nodiscard]] Result<ReceivedMessage> message_by_offset(const MessageQueue& queue, int64_t offset);
   /// Lets one running consumer consume a stored message now.
   [[nodiscard]] Result<admin::ConsumedDirectly> consume_directly(const std::string& group, const std::string& client_id,

@@ -207,9 +207,10 @@ Result<ReceivedMessage> AdminClient::message_by_id(const std::string& offset_msg
     }
   }
   if (!known) {
-    return Error{Errc::kNotFound, fmt::format("{} is no offset message id of this cluster: it would be on {}, where "
-                                              "no broker is (ids given by producers cannot be looked up)",
-                                              offset_msg_id, address)};
+    return Error{Errc::kNotFound,
+                 fmt::format("{} is no offset message id of this cluster: it would be on {}, where "
+                             "no broker is (an id given by a producer is found within its topic only: find_message)",
+                             offset_msg_id, address)};
   }
   auto request = Command::request(RequestCode::kViewMessageById);
   request.ext.set("offset", id.physical_offset);

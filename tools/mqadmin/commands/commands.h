@@ -46,6 +46,8 @@ Status run_clone_group_offset(Invocation& in);
 Status run_send_message(Invocation& in);
 Status run_query_msg_by_id(Invocation& in);
 Status run_query_msg_by_offset(Invocation& in);
+Status run_query_msg_by_key(Invocation& in);
+Status run_query_msg_by_unique_key(Invocation& in);
 Status run_decode_message_id(Invocation& in);
 // print_commands.cc
 Status run_consume_message(Invocation& in);

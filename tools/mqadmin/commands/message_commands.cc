@@ -44,6 +44,34 @@ void print_message(Invocation& in, const apogee::ReceivedMessage& message) {
   }
 }
 
+/// Hands a stored message to the consumer given by -g and -d, and prints what came of it.
+Status consume_directly(Invocation& in, const std::string& offset_msg_id, JsonWriter& json) {
+  APOGEE_TRY_ASSIGN(auto result, in.client().consume_directly(in.get('g'), in.get('d'), offset_msg_id));
+  in.out.line(fmt::format("ConsumeMessageDirectlyResult [order={}, consumeResult={}, remark={}, spentTimeMills={}]",
+                          result.order, result.result, result.remark, result.spent_ms));
+  json.begin_object()
+      .member("offsetMsgId", offset_msg_id)
+      .member("consumeResult", result.result)
+      .member("remark", result.remark)
+      .member("order", result.order)
+      .member("spentMs", result.spent_ms)
+      .end_object();
+  return {};
+}
+
+void write_found(JsonWriter& json, const apogee::admin::FoundMessages& found, bool with_body) {
+  json.begin_object().key("messages").begin_array();
+  for (const auto& message : found.messages) write_message(json, message, with_body);
+  json.end_array().member("truncated", found.truncated).key("warnings").begin_array();
+  for (const auto& warning : found.warnings) json.value(warning);
+  json.end_array().end_object();
+}
+
+void print_notes(Invocation& in, const apogee::admin::FoundMessages& found) {
+  if (found.truncated) in.out.line(fmt::format("There are more: these are the newest {}.", found.messages.size()));
+  for (const auto& warning : found.warnings) in.out.line("WARN: " + warning);
+}
+
 }  // namespace
 
 std::string message_line(const apogee::ReceivedMessage& message) {
@@ -121,16 +149,7 @@ Status run_query_msg_by_id(Invocation& in) {
     std::string id(apogee::trim(part));
     if (id.empty()) continue;
     if (in.has('g')) {
-      APOGEE_TRY_ASSIGN(auto result, in.client().consume_directly(in.get('g'), in.get('d'), id));
-      in.out.line(fmt::format("ConsumeMessageDirectlyResult [order={}, consumeResult={}, remark={}, spentTimeMills={}]",
-                              result.order, result.result, result.remark, result.spent_ms));
-      json.begin_object()
-          .member("offsetMsgId", id)
-          .member("consumeResult", result.result)
-          .member("remark", result.remark)
-          .member("order", result.order)
-          .member("spentMs", result.spent_ms)
-          .end_object();
+      APOGEE_TRY(consume_directly(in, id, json));
       continue;
     }
     APOGEE_TRY_ASSIGN(auto message, in.client().message_by_id(id));
@@ -149,6 +168,57 @@ Status run_query_msg_by_offset(Invocation& in) {
   print_message(in, message);
   JsonWriter json;
   write_message(json, message, true);
+  in.out.write(json);
+  return {};
+}
+
+Status run_query_msg_by_key(Invocation& in) {
+  apogee::admin::MessageQuery query;
+  query.topic = in.get('t');
+  query.key = in.get('k');
+  query.cluster = in.get('c');
+  APOGEE_TRY_ASSIGN(auto messages_max, in.number('m', query.messages_max, 1, INT32_MAX));
+  query.messages_max = static_cast<int32_t>(messages_max);
+  APOGEE_TRY_ASSIGN(auto begin_ms, in.time('b'));
+  APOGEE_TRY_ASSIGN(auto end_ms, in.time('e'));
+  query.begin_ms = begin_ms.value_or(query.begin_ms);
+  query.end_ms = end_ms.value_or(query.end_ms);
+  APOGEE_TRY_ASSIGN(auto found, in.client().query_messages(query));
+  in.out.line(fmt::format("{:<50} {:>4} {:>40}", "#Message ID", "#QID", "#Offset"));
+  for (const auto& message : found.messages)
+    in.out.line(fmt::format("{:<50} {:>4} {:>40}", message.msg_id(), message.queue().queue_id, message.queue_offset()));
+  print_notes(in, found);
+  JsonWriter json;
+  write_found(json, found, false);
+  in.out.write(json);
+  return {};
+}
+
+Status run_query_msg_by_unique_key(Invocation& in) {
+  if (in.has('g') != in.has('d')) {
+    return Error{Errc::kInvalidArgument, "-g (consumerGroup) and -d (clientId) go together"};
+  }
+  apogee::admin::MessageQuery query;
+  query.topic = in.get('t');
+  query.key = in.get('i');
+  query.cluster = in.get('c');
+  query.unique_id = true;
+  JsonWriter json;
+  if (in.has('g')) {
+    APOGEE_TRY_ASSIGN(auto message, in.client().find_message(query.topic, query.key));
+    APOGEE_TRY(consume_directly(in, message.offset_msg_id(), json));
+    in.out.write(json);
+    return {};
+  }
+  APOGEE_TRY_ASSIGN(auto found, in.client().query_messages(query));
+  if (found.messages.empty())
+    return Error{Errc::kNotFound, fmt::format("the topic {} has no message {}{}", query.topic, query.key,
+                                              found.warnings.empty() ? "" : "; " + found.warnings.front())};
+  // Of several copies the first one is the message, unless all are asked for.
+  if (!in.has('a')) found.messages.erase(found.messages.begin(), found.messages.end() - 1);
+  for (const auto& message : found.messages) print_message(in, message);
+  print_notes(in, found);
+  write_found(json, found, true);
   in.out.write(json);
   return {};
 }
