@@ -155,6 +155,8 @@ Status ConsumeQueue::load() {
     min_ = first_file_.load();
     return {};
   }
+  next_ = min_ = first_file_.load();
+  may_begin_earlier_ = true;
   return {};
 }
 
@@ -193,6 +195,8 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
   tail_.clear();
   next_ = next;
   if (min_ > next) min_ = next;
+  // Files in front of those that are left may be what the crash took.
+  may_begin_earlier_ = next == first_file_;
   return {};
 }
 
@@ -246,12 +250,13 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
   std::lock_guard appending(append_mutex_);
   if (closed_) return Error(Errc::kClosed, directory_ + ": removed as expired");
   QueueOffset next = max();
-  if (first > next && next == 0) {
+  if ((first > next && next == 0) || (first < next && may_begin_earlier_)) {
     // The queue begins after the log was cut at its front. Entries in front of it, within its file, are blank.
     first_file_ = first / entries_per_file_ * entries_per_file_;
     APOGEE_TRY(write(first_file_, blanks(first - first_file_, 0)));
     min_ = first;
     next_ = next = first;
+    may_begin_earlier_ = false;
   } else if (first - next > std::max(entries_per_file_, gap_max) && first > floor_) {
     return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but {} is the next one", directory_, first, next));
   } else if (first > next) {
@@ -261,6 +266,7 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
     tail_.clear();
     next_ = next = first;
   }
+  may_begin_earlier_ = false;
   auto skipped = static_cast<size_t>(next - first);
   if (skipped >= entries.size()) return {};
   std::vector<QueueEntry> fresh(entries.begin() + static_cast<std::ptrdiff_t>(skipped), entries.end());

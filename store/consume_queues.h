@@ -98,6 +98,7 @@ class ConsumeQueue {
   std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
   QueueOffset floor_ = 0;                   // constant once others see the queue
   bool directory_made_ = false;
+  bool may_begin_earlier_ = false;  // no entry is left, and next_ is only where the files begin
   std::mutex append_mutex_;
   bool closed_ = false;                      // guarded by append_mutex_
   std::atomic<LogOffset> first_record_{-1};  // of the entry at min_ or before it, if known
