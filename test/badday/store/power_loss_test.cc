@@ -129,7 +129,7 @@ class Life {
   }
 
   void report(const Opened& store, Reading& reading, const MemoryFileSystem& before, const std::string& when) {
-    if (store.logged("hole")) {
+    if (store.logged(" hole")) {
       ++tally_.holes;
     } else if (reading.gaps != 0) {
       reading.problems.push_back(fmt::format("{} offsets of queues have no message", reading.gaps));
