@@ -170,7 +170,9 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
     next = from + static_cast<QueueOffset>(entries.size());
     for (; !entries.empty() && !done; entries.pop_back()) {
       const auto& last = entries.back();
-      done = is_written(last) && (is_blank(last) || last.physical_offset + last.record_bytes <= limit);
+      // A blank for damage came with the message behind it: it is no older than that one's entry.
+      done = is_written(last) && (is_blank(last) ? last.physical_offset == 0 || last.physical_offset < limit
+                                                 : last.physical_offset + last.record_bytes <= limit);
       if (!done) --next;
     }
   }

@@ -11,7 +11,6 @@
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
 #include "common/message/sys_flag.h"
-#include "store/recovery.h"
 
 namespace apogee::store {
 
@@ -131,6 +130,12 @@ void Dispatcher::set_place(LogOffset position, LogOffset last_record) {
   position_.store(position, std::memory_order_release);
 }
 
+void Dispatcher::set_holes(std::vector<Hole> holes) {
+  holes_ = std::move(holes);
+  lost_bytes_ = 0;
+  for (const auto& hole : holes_) lost_bytes_ += hole.end - hole.begin;
+}
+
 Status Dispatcher::dispatch_batch(LogOffset end) {
   LogOffset at = position();
   auto bytes = log_.read_up_to(at, end);
@@ -147,15 +152,19 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
   LogOffset last_record = at;
   while (!rest.empty() && done < kBatchBytesMax) {
     // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
-    auto position = look_at(rest, at + done, false);
+    const LogOffset hole_end = end_of_hole(holes_, at + done);
+    auto position = hole_end < 0 ? look_at(rest, at + done, false) : LogPosition{};
     if (position.kind == LogPosition::Kind::kNothing) {
-      // A hole, which recovery has told of; what lies behind it is kept.
       auto skipped = static_cast<int64_t>(rest.size());
-      if (auto file = log_.files().at(at))
+      if (hole_end >= 0)
+        skipped = std::min(skipped, hole_end - at - done);
+      else if (auto file = log_.files().at(at))
         if (auto next = next_record(*file, at + done + 1); next && *next > 0)
           skipped = std::min(skipped, *next - at - done);
-      logger_.warn("dispatch: no message at {}, {} bytes skipped", at + done, skipped);
-      lost_bytes_ += skipped;
+      if (hole_end < 0) {
+        logger_.warn("dispatch: no message at {}, {} bytes skipped", at + done, skipped);
+        lost_bytes_ += skipped;
+      }
       done += skipped;
       last_record = at + done;
       rest.remove_prefix(static_cast<size_t>(skipped));

@@ -8,6 +8,7 @@
 #include "common/message/message_record.h"
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
+#include "store/recovery.h"
 
 namespace apogee::store {
 
@@ -24,8 +25,9 @@ class Dispatcher {
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
   void set_position(LogOffset offset) { position_ = last_record_ = offset; }
-  /// Bytes of the log that are known to be lost: queues may have gaps as wide as so many bytes can be messages.
-  void add_lost_bytes(int64_t bytes) { lost_bytes_ += bytes; }
+  /// What recovery has found: no entries come from there, and queues may have gaps as wide as so many bytes can be
+  /// messages. Before catch_up().
+  void set_holes(std::vector<Hole> holes);
   /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
   /// could not be written; nothing was skipped, so it may be tried again.
   [[nodiscard]] Status catch_up();
@@ -63,6 +65,7 @@ class Dispatcher {
   std::mutex place_mutex_;     // position_ is set under it
   LogOffset last_record_ = 0;  // guarded by place_mutex_: begins the record that ends at position_
   SyncedTo synced_to_;         // that of sync_queues()
+  std::vector<Hole> holes_;    // the dispatcher's
   int64_t lost_bytes_ = 0;     // the dispatcher's
   std::atomic<int64_t> dispatched_time_ms_{0}, synced_time_ms_{0};
   std::atomic<bool> sync_failed_{false};

@@ -200,7 +200,7 @@ Status FileMessageStore::recover() {
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
-  for (const auto& hole : holes_) dispatcher_.add_lost_bytes(hole.end - hole.begin);
+  dispatcher_.set_holes(holes_);
   written_by_others_ = recovered.end;
   APOGEE_TRY(dispatcher_.catch_up());
   for (auto& [key, next] : queues_.next_offsets())
@@ -534,10 +534,10 @@ std::optional<int64_t> FileMessageStore::store_time_ms(std::string_view topic, i
 }
 
 std::optional<SharedBytes> FileMessageStore::record_at(LogOffset offset) {
-  if (offset < log_.begin()) return std::nullopt;
+  if (offset < log_.begin() || end_of_hole(holes_, offset) >= 0) return std::nullopt;
   auto rest = log_.read_up_to(offset, log_.readable_end());
   if (!rest) return std::nullopt;
-  auto position = look_at(rest->bytes, offset, false);
+  auto position = look_at(rest->bytes, offset, offset < written_by_others_);
   if (position.kind != LogPosition::Kind::kRecord) return std::nullopt;
   rest->bytes = rest->bytes.substr(0, static_cast<size_t>(position.bytes));
   return rest;

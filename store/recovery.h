@@ -35,6 +35,8 @@ struct Hole {
   LogOffset begin = 0, end = 0;
   bool operator==(const Hole&) const = default;
 };
+/// The end of the hole that holds the offset; -1: it is in none. The holes ascend.
+[[nodiscard]] LogOffset end_of_hole(const std::vector<Hole>& holes, LogOffset offset);
 
 struct RecoveredLog {
   LogOffset end = 0;
