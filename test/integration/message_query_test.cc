@@ -79,7 +79,7 @@ struct World {
     return config;
   }()};
 
-  World() : cluster({}) { cluster.create_topic("Keyed", 2); }
+  World() { cluster.create_topic("Keyed", 2); }
   std::filesystem::path index() {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(cluster.directory()))
       if (entry.path().filename() == "indexdb") return entry.path();
