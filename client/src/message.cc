@@ -1,8 +1,12 @@
 #include "apogee/message.h"
 
+#include <algorithm>
+#include <charconv>
+#include <iterator>
 #include <utility>
 
 #include "client/src/received_message.h"
+#include "common/message/batch.h"
 #include "common/message/compression.h"
 #include "common/message/message_id.h"
 #include "common/message/message_record.h"
@@ -93,6 +97,55 @@ Result<ReceivedMessage> decode_received_message(const SharedBytes& record, std::
   auto unique = message::find_property(view.properties, message::property::kUniqueKey);
   data->msg_id = unique ? std::string(*unique) : data->offset_msg_id;
   return ReceivedMessage(std::move(data));
+}
+
+bool is_inner_batch(const ReceivedMessage& message) {
+  constexpr int32_t kBoth = message::sys_flag::kInnerBatch | message::sys_flag::kNeedUnwrap;
+  return (message.sys_flag() & kBoth) == kBoth;
+}
+
+namespace {
+
+Result<std::vector<ReceivedMessage>> unwrap_inner_batch(const ReceivedMessage& batch) {
+  auto parts = message::decode_batch(batch.body());
+  if (!parts) return Error{Errc::kCorrupt, "inner batch " + batch.offset_msg_id() + ": " + parts.error().message};
+  int64_t offset = batch.queue_offset();
+  if (const auto base = batch.property(message::property::kInnerBase)) {
+    const auto [end, error] = std::from_chars(base->data(), base->data() + base->size(), offset);
+    if (error != std::errc() || end != base->data() + base->size())
+      return Error{Errc::kCorrupt, "inner batch " + batch.offset_msg_id() + ": its INNER_BASE is no number"};
+  }
+  std::vector<ReceivedMessage> messages;
+  messages.reserve(parts->size());
+  for (const auto& part : *parts) {
+    auto data = std::make_shared<ReceivedMessage::Data>(batch.data());
+    data->body = part.body;
+    data->stored_properties = part.properties;
+    data->flag = part.flag;
+    data->queue_offset = offset++;
+    const auto unique = message::find_property(part.properties, message::property::kUniqueKey);
+    data->msg_id = unique ? std::string(*unique) : data->offset_msg_id;
+    messages.push_back(ReceivedMessage(std::move(data)));
+  }
+  return messages;
+}
+
+}  // namespace
+
+Result<std::vector<ReceivedMessage>> decode_received_messages(const SharedBytes& body, std::string_view broker_name) {
+  APOGEE_TRY_ASSIGN(const auto records, message::split_records(body.bytes));
+  std::vector<ReceivedMessage> messages;
+  messages.reserve(records.size());
+  for (auto record : records) {
+    APOGEE_TRY_ASSIGN(auto message, decode_received_message({body.owner, record}, broker_name));
+    if (!is_inner_batch(message)) {
+      messages.push_back(std::move(message));
+      continue;
+    }
+    APOGEE_TRY_ASSIGN(auto parts, unwrap_inner_batch(message));
+    std::move(parts.begin(), parts.end(), std::back_inserter(messages));
+  }
+  return messages;
 }
 
 ReceivedMessage with_topic(const ReceivedMessage& message, std::string topic) {

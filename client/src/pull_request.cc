@@ -5,7 +5,6 @@
 
 #include "client/src/client_instance.h"
 #include "client/src/received_message.h"
-#include "common/message/message_record.h"
 #include "common/message/property_names.h"
 
 namespace apogee {
@@ -55,10 +54,8 @@ Result<PullOutcome> read_pull_reply(const Command& reply, const MessageQueue& qu
   outcome.max_offset = reply.ext.get_int<int64_t>("maxOffset").value_or(0);
   outcome.suggested_broker_id = reply.ext.get_int<int64_t>("suggestWhichBrokerId").value_or(0);
   if (outcome.status != PullStatus::kFound) return outcome;
-  APOGEE_TRY_ASSIGN(const auto records, message::split_records(reply.body.bytes));
-  outcome.messages.reserve(records.size());
-  for (auto record : records) {
-    APOGEE_TRY_ASSIGN(auto message, decode_received_message({reply.body.owner, record}, queue.broker_name));
+  APOGEE_TRY_ASSIGN(auto messages, decode_received_messages(reply.body, queue.broker_name));
+  for (auto& message : messages) {
     if (!matches_tags(message, subscription)) continue;
     if (auto original = message.property(message::property::kRetryTopic)) {
       message = with_topic(message, without_namespace(name_space, std::string(*original)));

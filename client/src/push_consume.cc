@@ -94,6 +94,10 @@ Command PushConsumer::Impl::send_back_request(const ReceivedMessage& message, in
 }
 
 bool PushConsumer::Impl::send_back(const ReceivedMessage& message, int delay_level) {
+  if (is_inner_batch(message)) {  // of which the broker would send back the whole record
+    const int32_t times = delay_level < 0 ? max_reconsume_times() : message.reconsume_times() + 1;
+    return send_to_retry_topic(message, times, delay_level > 0 ? delay_level : 3 + message.reconsume_times());
+  }
   auto address = core_.instance().request_address(message.queue().broker_name);
   if (!address) address = message.store_host();
   auto reply = core_.instance().rpc().call_and_wait(*address, send_back_request(message, delay_level),

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "apogee/message.h"
 #include "apogee/result.h"
@@ -37,6 +38,13 @@ struct ReceivedMessage::Data {
 /// Decodes one record as brokers send it; the message keeps `record.owner`. broker_name may be empty when it is
 /// not known. The topic is left as it was stored. Errors: kCorrupt, kTooLarge (when decompressed).
 [[nodiscard]] Result<ReceivedMessage> decode_received_message(const SharedBytes& record, std::string_view broker_name);
+
+/// The same of all records in the body of a pull's answer. A record that is an inner batch of 5.x (of a BatchCQ topic)
+/// becomes its messages: body, flag, properties and offset are their own, the rest is the record's.
+[[nodiscard]] Result<std::vector<ReceivedMessage>> decode_received_messages(const SharedBytes& body,
+                                                                            std::string_view broker_name);
+/// Whether the message came from an inner batch.
+[[nodiscard]] bool is_inner_batch(const ReceivedMessage& message);
 
 /// The same message with another topic or number of redeliveries.
 [[nodiscard]] ReceivedMessage with_topic(const ReceivedMessage& message, std::string topic);

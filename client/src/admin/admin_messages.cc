@@ -184,10 +184,9 @@ Result<admin::Pulled> AdminClient::pull(const admin::PullRequest& pull) {
   pulled.max_offset = answer.ext.get_int<int64_t>("maxOffset").value_or(0);
   if (pulled.status != admin::PullStatus::kFound) return pulled;
 
-  APOGEE_TRY_ASSIGN(auto records, message::split_records(answer.body.bytes));
+  APOGEE_TRY_ASSIGN(auto messages, decode_received_messages(answer.body, pull.queue.broker_name));
   const std::set<std::string, std::less<>> tags(subscription.tags_set.begin(), subscription.tags_set.end());
-  for (auto record : records) {
-    APOGEE_TRY_ASSIGN(auto message, decode_received_message({answer.body.owner, record}, pull.queue.broker_name));
+  for (auto& message : messages) {
     // The broker compares hashes only.
     if (tags.empty() || tags.count(message.tags()) != 0) pulled.messages.push_back(std::move(message));
   }
