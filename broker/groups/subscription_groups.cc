@@ -58,6 +58,7 @@ Status SubscriptionGroups::read(const std::string& path) {
     table_[name] = std::make_shared<const GroupConfig>(std::move(config));
   }
   version_ = wrapper->data_version;
+  other_members_ = std::move(wrapper->other_members);
   return {};
 }
 
@@ -102,10 +103,12 @@ remoting::DataVersion SubscriptionGroups::next_version() const {
   return next;
 }
 
-Status SubscriptionGroups::write(const Table& table, const remoting::DataVersion& version) const {
+Status SubscriptionGroups::write(const Table& table, const remoting::DataVersion& version,
+                                 std::string other_members) const {
   if (file_.empty()) return {};
   remoting::SubscriptionGroupWrapper wrapper;
   wrapper.data_version = version;
+  wrapper.other_members = std::move(other_members);
   for (const auto& [name, config] : table) wrapper.subscription_group_table[name] = *config;
   return config::replace_file(file_, encode(wrapper));
 }
@@ -116,15 +119,17 @@ Status SubscriptionGroups::change(Edit edit) {
   std::lock_guard<std::mutex> one_at_a_time(write_mutex_);
   Table copy;
   remoting::DataVersion version;
+  std::string other_members;
   bool was_unsaved;
   {
     std::unique_lock<std::shared_mutex> lock(mutex_);
     copy = table_;
     version = next_version();
+    other_members = other_members_;
     was_unsaved = std::exchange(unsaved_, false);
   }
   edit(copy);
-  Status status = write(copy, version);
+  Status status = write(copy, version, std::move(other_members));
   std::unique_lock<std::shared_mutex> lock(mutex_);
   if (!status) {
     unsaved_ = unsaved_ || was_unsaved;
@@ -177,6 +182,11 @@ std::vector<std::shared_ptr<const GroupConfig>> SubscriptionGroups::all() const 
   configs.reserve(table_.size());
   for (const auto& [name, config] : table_) configs.push_back(config);
   return configs;
+}
+
+std::string SubscriptionGroups::other_members() const {
+  std::shared_lock<std::shared_mutex> lock(mutex_);
+  return other_members_;
 }
 
 remoting::DataVersion SubscriptionGroups::version() const {

@@ -55,10 +55,12 @@ class SubscriptionGroups {
 
   [[nodiscard]] std::vector<std::shared_ptr<const GroupConfig>> all() const;  ///< ascending by name
   [[nodiscard]] remoting::DataVersion version() const;
+  /// What else the file had, for its wrapper (SubscriptionGroupWrapper::other_members).
+  [[nodiscard]] std::string other_members() const;
 
  private:
   using Table = std::map<std::string, std::shared_ptr<const GroupConfig>, std::less<>>;
-  [[nodiscard]] Status write(const Table& table, const remoting::DataVersion& version) const;
+  [[nodiscard]] Status write(const Table& table, const remoting::DataVersion& version, std::string other_members) const;
   [[nodiscard]] Status read(const std::string& path);
   template <typename Edit>
   [[nodiscard]] Status change(Edit edit);
@@ -72,6 +74,7 @@ class SubscriptionGroups {
   mutable std::shared_mutex mutex_;
   Table table_;                    // guarded by mutex_
   remoting::DataVersion version_;  // guarded by mutex_
+  std::string other_members_;      // guarded by mutex_
   bool unsaved_ = false;           // guarded by mutex_
 };
 

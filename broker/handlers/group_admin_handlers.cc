@@ -58,6 +58,7 @@ void GroupAdminHandlers::all_group_config(const remoting::Caller& /*caller*/, re
                                           remoting::Responder respond) {
   remoting::SubscriptionGroupWrapper wrapper;
   wrapper.data_version = parts_.groups.version();
+  wrapper.other_members = parts_.groups.other_members();
   const auto page = page_of(request, respond, "groupSeq", "maxGroupNum", wrapper.data_version);
   if (!page) return;
   const auto all = parts_.groups.all();

@@ -107,6 +107,7 @@ void TopicAdminHandlers::update_topic(const remoting::Caller& caller, remoting::
   if (status) status = merge_attributes(config);
   if (!status) return refuse(request, respond, status.error());
   auto existing = parts_.topics.find(config.topic_name);
+  if (existing != nullptr) config.other_members = existing->other_members;
   if (existing != nullptr && *existing == config) return accept(request, respond);
   const std::string topic = config.topic_name;
   status = parts_.topics.put(std::move(config));

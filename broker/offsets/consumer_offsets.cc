@@ -140,10 +140,11 @@ struct ConsumerOffsets::Impl {
   std::map<std::string, QueueOffsets, std::less<>> resets;  // guarded by reset_mutex; by "topic@group"
   std::atomic<size_t> reset_names{0};
 
-  std::mutex flush_mutex;   // one flush() at a time
-  bool unsynced = false;    // something was written without a sync; guarded by flush_mutex
-  std::mutex export_mutex;  // one export_json() at a time
-  uint64_t json_hash = 0;   // of the file as it is; guarded by export_mutex
+  std::mutex flush_mutex;     // one flush() at a time
+  bool unsynced = false;      // something was written without a sync; guarded by flush_mutex
+  std::mutex export_mutex;    // one export_json() at a time
+  uint64_t json_hash = 0;     // of the file as it is; guarded by export_mutex
+  std::string other_members;  // of the JSON file; constant after load()
 };
 
 ConsumerOffsets::ConsumerOffsets(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -193,6 +194,8 @@ Status ConsumerOffsets::Impl::load() {
     json_hash = fnv1a_64(*text);
     if (hashes.size() == 16 &&
         (json_hash == load_be<uint64_t>(hashes.data()) || json_hash == load_be<uint64_t>(hashes.data() + 8))) {
+      if (auto known = remoting::decode_consumer_offset_serialize_wrapper(*text))
+        other_members = std::move(known->other_members);
       logger.info("{}: {} consumer offsets", options.db_dir, loaded);
       return {};
     }
@@ -222,6 +225,7 @@ Status ConsumerOffsets::Impl::import_json(bool exists) {
         ++count;
       }
     }
+    other_members = std::move(wrapper->other_members);
     logger.info("{}: {} consumer offsets imported", path, count);
     return {};
   }
@@ -381,6 +385,7 @@ Status ConsumerOffsets::flush(bool sync) {
 
 std::string ConsumerOffsets::Impl::json() {
   remoting::ConsumerOffsetSerializeWrapper wrapper;
+  wrapper.other_members = other_members;
   each([&wrapper](const std::string& name, const Queues& queues) {
     auto& offsets = wrapper.offset_table[name];
     for (const auto& [queue_id, slot] : queues) offsets[queue_id] = slot.offset;

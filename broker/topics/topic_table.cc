@@ -110,7 +110,8 @@ void TopicTable::add_built_in(Table& table) {
   if (auto found = table.find(kAutoCreateTopic); found != table.end()) table.erase(found);
 }
 
-Status TopicTable::read(const std::string& path, Table& table, remoting::DataVersion& version) const {
+Status TopicTable::read(const std::string& path, Table& table, remoting::DataVersion& version,
+                        std::string& other_members) const {
   APOGEE_TRY_ASSIGN(std::string text, config::read_whole_file(path));
   if (trim(text).empty()) return Error{Errc::kCorrupt, path + ": it is empty"};
   auto wrapper = remoting::decode_topic_config_serialize_wrapper(text);
@@ -125,6 +126,7 @@ Status TopicTable::read(const std::string& path, Table& table, remoting::DataVer
     table[name] = std::make_shared<const TopicConfig>(std::move(config));
   }
   version = wrapper->data_version;
+  other_members = std::move(wrapper->other_members);
   return {};
 }
 
@@ -132,9 +134,10 @@ Status TopicTable::load() {
   if (options_.file.empty()) return {};
   Table table;
   remoting::DataVersion version;
-  Status status = read(options_.file, table, version);
+  std::string other_members;
+  Status status = read(options_.file, table, version, other_members);
   if (!status) {
-    Status from_backup = read(options_.file + ".bak", table, version);
+    Status from_backup = read(options_.file + ".bak", table, version, other_members);
     const bool none = status.error().code == Errc::kNotFound;
     if (!from_backup) {
       if (none && from_backup.error().code == Errc::kNotFound) return {};
@@ -146,6 +149,7 @@ Status TopicTable::load() {
   std::unique_lock lock(mutex_);
   table_ = std::make_shared<const Table>(std::move(table));
   version_ = version;
+  other_members_ = std::move(other_members);
   return {};
 }
 
@@ -153,6 +157,7 @@ Status TopicTable::write(const Table& table, const remoting::DataVersion& versio
   if (options_.file.empty()) return {};
   remoting::TopicConfigSerializeWrapper wrapper;
   wrapper.data_version = version;
+  wrapper.other_members = other_members_;
   for (const auto& [name, config] : table) wrapper.topic_config_table[name] = *config;
   return config::replace_file(options_.file, encode(wrapper));
 }
@@ -245,6 +250,7 @@ void TopicTable::create_from_template(std::string_view topic, std::string_view d
   config.perm &= ~remoting::perm::kInherit;
   config.topic_sys_flag = topic_sys_flag;
   config.attributes.clear();
+  config.other_members.clear();
   submit_config(std::move(config), true, Until::kSaved, std::move(done));
 }
 

@@ -111,7 +111,8 @@ class TopicTable {
     Done done;
   };
   void add_built_in(Table& table);
-  [[nodiscard]] Status read(const std::string& path, Table& table, remoting::DataVersion& version) const;
+  [[nodiscard]] Status read(const std::string& path, Table& table, remoting::DataVersion& version,
+                            std::string& other_members) const;
   [[nodiscard]] Status write(const Table& table, const remoting::DataVersion& version) const;
   void submit(Change change);
   void submit_config(TopicConfig config, bool only_if_absent, Until until, Done done);
@@ -122,6 +123,7 @@ class TopicTable {
   const Logger& logger_;
   const NowMs now_ms_;
   std::set<std::string, std::less<>> system_topics_;  // constant after construction
+  std::string other_members_;                         // of the file; constant after load()
   ChangeListener listener_;
   std::atomic<bool> auto_create_;
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
 #include <limits>
@@ -159,7 +160,20 @@ class BodyReader {
     for (const auto& [key, item] : value->items()) function(key, item);
   }
 
+  /// The members that nobody asked for before, as JSON text without braces; so that they can be written again.
+  void read_rest(std::string& to) const {
+    to.clear();
+    if (!object_->is_object()) return;
+    for (const auto& [key, value] : object_->items()) {
+      if (value.is_null() || std::find(asked_.begin(), asked_.end(), key) != asked_.end()) continue;
+      constexpr auto kReplace = nlohmann::json::error_handler_t::replace;
+      if (!to.empty()) to += ',';
+      to += nlohmann::json(key).dump(-1, ' ', false, kReplace) + ":" + value.dump(-1, ' ', false, kReplace);
+    }
+  }
+
   [[nodiscard]] const nlohmann::json* member(const char* name) const {
+    asked_.emplace_back(name);
     if (!object_->is_object()) return nullptr;
     auto found = object_->find(name);
     return found == object_->end() || found->is_null() ? nullptr : &*found;
@@ -189,6 +203,7 @@ class BodyReader {
 
   const nlohmann::json* object_;
   std::string* problem_;
+  mutable std::vector<std::string_view> asked_;
 };
 
 /// Reads a whole body; `what` names it in the error.

@@ -21,7 +21,8 @@ void write(JsonWriter& out, const TopicConfig& body) {
   if (!body.attributes.empty()) out.member("attributes", body.attributes);
   out.member("order", body.order).member("perm", body.perm).member("readQueueNums", body.read_queue_nums);
   out.member("topicFilterType", to_string(body.topic_filter_type)).member("topicName", body.topic_name);
-  out.member("topicSysFlag", body.topic_sys_flag).member("writeQueueNums", body.write_queue_nums).end_object();
+  out.member("topicSysFlag", body.topic_sys_flag).member("writeQueueNums", body.write_queue_nums);
+  out.members(body.other_members).end_object();
 }
 
 void write(JsonWriter& out, const SubscriptionGroupConfig& body) {
@@ -35,7 +36,8 @@ void write(JsonWriter& out, const SubscriptionGroupConfig& body) {
   if (body.group_sys_flag != 0) out.member("groupSysFlag", body.group_sys_flag);
   out.member("notifyConsumerIdsChangedEnable", body.notify_consumer_ids_changed_enable);
   out.member("retryMaxTimes", body.retry_max_times).member("retryQueueNums", body.retry_queue_nums);
-  out.member("whichBrokerWhenConsumeSlowly", body.which_broker_when_consume_slowly).end_object();
+  out.member("whichBrokerWhenConsumeSlowly", body.which_broker_when_consume_slowly);
+  out.members(body.other_members).end_object();
 }
 
 void write_numbers(JsonWriter& out, const std::map<int32_t, int64_t>& table) {
@@ -78,10 +80,12 @@ static void read_body(const BodyReader& in, TopicConfig& to) {
   in.read("topicSysFlag", to.topic_sys_flag);
   in.read("order", to.order);
   in.read("attributes", to.attributes);
+  in.read_rest(to.other_members);
 }
 static void read_body(const BodyReader& in, TopicConfigSerializeWrapper& to) {
   in.read_struct("dataVersion", to.data_version);
   in.read_structs("topicConfigTable", to.topic_config_table);
+  in.read_rest(to.other_members);
 }
 static void read_body(const BodyReader& in, CreateTopicList& to) {
   in.read_structs("topicConfigList", to.topic_config_list);
@@ -100,10 +104,12 @@ static void read_body(const BodyReader& in, SubscriptionGroupConfig& to) {
   in.read("consumeTimeoutMinute", to.consume_timeout_minute);
   in.read("groupSysFlag", to.group_sys_flag);
   in.read("attributes", to.attributes);
+  in.read_rest(to.other_members);
 }
 static void read_body(const BodyReader& in, SubscriptionGroupWrapper& to) {
   in.read_structs("subscriptionGroupTable", to.subscription_group_table);
   in.read_struct("dataVersion", to.data_version);
+  in.read_rest(to.other_members);
 }
 static void read_body(const BodyReader& in, SubscriptionGroupList& to) {
   in.read_structs("groupConfigList", to.group_config_list);
@@ -114,6 +120,7 @@ static void read_body(const BodyReader& in, ConsumerOffsetSerializeWrapper& to) 
     const nlohmann::json wrapped{{"queues", table}};
     BodyReader(wrapped, in.problem()).read_numbers("queues", to.offset_table[key]);
   });
+  in.read_rest(to.other_members);
 }
 static void read_body(const BodyReader& in, DelayOffsetTable& to) { in.read_numbers("offsetTable", to.offset_table); }
 static void read_body(const BodyReader& in, QueryCorrectionOffset& to) {
@@ -152,7 +159,7 @@ std::string encode(const TopicConfigSerializeWrapper& body) {
     out.key(name);
     write(out, config);
   }
-  return out.end_object().end_object().take();
+  return out.end_object().members(body.other_members).end_object().take();
 }
 Result<TopicConfigSerializeWrapper> decode_topic_config_serialize_wrapper(std::string_view json) {
   return decode_body<TopicConfigSerializeWrapper>(json, "TopicConfigSerializeWrapper");
@@ -182,7 +189,7 @@ std::string encode(const SubscriptionGroupWrapper& body) {
     out.key(name);
     write(out, config);
   }
-  return out.end_object().end_object().take();
+  return out.end_object().members(body.other_members).end_object().take();
 }
 Result<SubscriptionGroupWrapper> decode_subscription_group_wrapper(std::string_view json) {
   return decode_body<SubscriptionGroupWrapper>(json, "SubscriptionGroupWrapper");
@@ -205,7 +212,7 @@ std::string encode(const ConsumerOffsetSerializeWrapper& body) {
     out.key(name);
     write_numbers(out, table);
   }
-  return out.end_object().end_object().take();
+  return out.end_object().members(body.other_members).end_object().take();
 }
 Result<ConsumerOffsetSerializeWrapper> decode_consumer_offset_serialize_wrapper(std::string_view json) {
   return decode_body<ConsumerOffsetSerializeWrapper>(json, "ConsumerOffsetSerializeWrapper");

@@ -26,6 +26,9 @@ struct SubscriptionGroupConfig {
   int32_t consume_timeout_minute = 15;
   int32_t group_sys_flag = 0;
   std::map<std::string, std::string> attributes;
+  /// Members that mean nothing here, such as groupRetryPolicy and subscriptionDataSet of 5.x: JSON text without
+  /// braces, read and written as it is.
+  std::string other_members;
 };
 std::string encode(const SubscriptionGroupConfig& body);
 [[nodiscard]] Result<SubscriptionGroupConfig> decode_subscription_group_config(std::string_view json);
@@ -34,6 +37,7 @@ std::string encode(const SubscriptionGroupConfig& body);
 struct SubscriptionGroupWrapper {
   std::map<std::string, SubscriptionGroupConfig> subscription_group_table;
   DataVersion data_version;
+  std::string other_members;  ///< as in SubscriptionGroupConfig; forbiddenTable of 5.x
 };
 std::string encode(const SubscriptionGroupWrapper& body);
 [[nodiscard]] Result<SubscriptionGroupWrapper> decode_subscription_group_wrapper(std::string_view json);
@@ -48,6 +52,7 @@ std::string encode(const SubscriptionGroupList& body);
 /// Answer to GET_ALL_CONSUMER_OFFSET, and config/consumerOffset.json.
 struct ConsumerOffsetSerializeWrapper {
   std::map<std::string, std::map<int32_t, int64_t>> offset_table;  ///< "topic@group" to queue id to offset
+  std::string other_members;  ///< as in SubscriptionGroupConfig; dataVersion of 5.x
 };
 std::string encode(const ConsumerOffsetSerializeWrapper& body);
 [[nodiscard]] Result<ConsumerOffsetSerializeWrapper> decode_consumer_offset_serialize_wrapper(std::string_view json);

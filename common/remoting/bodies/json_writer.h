@@ -37,6 +37,9 @@ class JsonWriter {
   /// Text that is JSON already.
   JsonWriter& raw(std::string_view json);
 
+  /// Members that are JSON text already, without braces; nothing when that is empty.
+  JsonWriter& members(std::string_view json) { return json.empty() ? *this : raw(json); }
+
   template <typename T>
   JsonWriter& member(std::string_view name, const T& what) {
     key(name);

@@ -45,10 +45,12 @@ struct TopicConfig {
   int32_t topic_sys_flag = 0;
   bool order = false;
   std::map<std::string, std::string> attributes;  ///< of 5.x; written only when not empty
+  std::string other_members;  ///< that mean nothing here: JSON text without braces, read and written as it is
   friend bool operator==(const TopicConfig& a, const TopicConfig& b) {
     return a.topic_name == b.topic_name && a.read_queue_nums == b.read_queue_nums &&
            a.write_queue_nums == b.write_queue_nums && a.perm == b.perm && a.topic_filter_type == b.topic_filter_type &&
-           a.topic_sys_flag == b.topic_sys_flag && a.order == b.order && a.attributes == b.attributes;
+           a.topic_sys_flag == b.topic_sys_flag && a.order == b.order && a.attributes == b.attributes &&
+           a.other_members == b.other_members;
   }
   friend bool operator!=(const TopicConfig& a, const TopicConfig& b) { return !(a == b); }
 };
@@ -59,6 +61,7 @@ std::string encode(const TopicConfig& body);
 struct TopicConfigSerializeWrapper {
   DataVersion data_version;
   std::map<std::string, TopicConfig> topic_config_table;
+  std::string other_members;  ///< as in TopicConfig
 };
 std::string encode(const TopicConfigSerializeWrapper& body);
 [[nodiscard]] Result<TopicConfigSerializeWrapper> decode_topic_config_serialize_wrapper(std::string_view json);

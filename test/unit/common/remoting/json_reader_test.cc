@@ -142,7 +142,7 @@ TEST_CASE("a body with a member of the wrong kind is refused by the member's nam
   CHECK(error_of("so not JSON").find("HeartbeatData") != std::string::npos);
 }
 
-TEST_CASE("members of 5.x are read, and written only when they say something") {
+TEST_CASE("members of 5.x are read, and written only when they say something; unknown ones stay") {
   auto config = decode_topic_config(
       R"({"attributes":{"message.type":"FIFO"},"order":true,"perm":6,"readQueueNums":8,"topicFilterType":1,)"
       R"("topicName":"T","topicSysFlag":2,"writeQueueNums":8,"unknown":{"a":[1]}})");
@@ -152,7 +152,7 @@ TEST_CASE("members of 5.x are read, and written only when they say something") {
   CHECK(
       encode(*config) ==
       R"({"attributes":{"message.type":"FIFO"},"order":true,"perm":6,"readQueueNums":8,"topicFilterType":"MULTI_TAG",)"
-      R"("topicName":"T","topicSysFlag":2,"writeQueueNums":8})");
+      R"("topicName":"T","topicSysFlag":2,"writeQueueNums":8,"unknown":{"a":[1]}})");
   CHECK(encode(DataVersion{.timestamp = 5, .counter = 1}) == R"({"counter":1,"timestamp":5})");
   CHECK(encode(DataVersion{.timestamp = 5, .counter = 1, .state_version = 3}) ==
         R"({"counter":1,"stateVersion":3,"timestamp":5})");
