@@ -99,8 +99,9 @@ TEST_CASE("Connections: a thousand send and pull, and their memory comes back", 
       auto fail = [&](const char* what, const Result<Command>& answer) {
         ++failed;
         std::lock_guard lock(failures_mutex);
-        failures.insert(std::string(what) + ": " +
-                        (answer ? std::to_string(answer->code) + " " + answer->remark.value_or("") : answer.error().message));
+        failures.insert(
+            std::string(what) + ": " +
+            (answer ? std::to_string(answer->code) + " " + answer->remark.value_or("") : answer.error().message));
       };
       while (std::chrono::steady_clock::now() < end) {
         for (auto& client : clients) {

@@ -29,6 +29,24 @@ std::multiset<std::string> brokers_in(const json& rows, const char* column = "br
   return names;
 }
 
+/// What stays on a terminal, without colours.
+std::vector<std::string> shown_lines(const std::string& printed) {
+  std::vector<std::string> lines(1);
+  for (size_t i = 0; i < printed.size(); ++i) {
+    if (printed[i] == '\n') {
+      lines.emplace_back();
+    } else if (printed.compare(i, 4, "\r\x1b[K") == 0) {
+      lines.back().clear();
+      i += 3;
+    } else if (printed.compare(i, 2, "\x1b[") == 0) {
+      i = printed.find('m', i);
+    } else if (printed[i] != '\r') {
+      lines.back() += printed[i];
+    }
+  }
+  return lines;
+}
+
 void create_topic(const Cluster& cluster, const std::string& topic, int queues) {
   AdminClient admin(admin_config(cluster));
   admin::TopicConfig config;
@@ -89,6 +107,19 @@ TEST_CASE("two masters: a topic is on both, senders spread, a group of two share
   names = brokers_in(progress.at("queues"));
   CHECK(names.count("broker-a") == 4);
   CHECK(names.count("broker-b") == 4);
+
+  // On a terminal: no line is wider than it, titles are bold, progress leaves nothing behind.
+  const std::vector<std::string> environment{"TZ=UTC", "TERM=xterm", "NAMESRV_ADDR=" + cluster.namesrv()};
+  for (unsigned short columns : {60, 120}) {
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{"clusterList"}, {"topicStatus", "-t", "Spread"}, {"consumerProgress"}}) {
+      auto ran = run_on_terminal("tools/mqadmin", arguments, environment, columns);
+      INFO(ran.out);
+      REQUIRE(ran.exit_code == 0);
+      CHECK(ran.out.find("\x1b[1m#") != std::string::npos);
+      for (const auto& line : shown_lines(ran.out)) CHECK(line.size() <= columns);
+    }
+  }
 
   // A NameServer less changes nothing, for those who run and for those who start.
   cluster.kill_namesrv(0);

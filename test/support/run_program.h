@@ -16,4 +16,8 @@ struct Ran {
 [[nodiscard]] Ran run_program(const std::string& program, const std::vector<std::string>& arguments,
                               const std::vector<std::string>& environment);
 
+/// The same on a terminal so many columns wide; what it printed, standard error included, is in `out`, with "\r\n".
+[[nodiscard]] Ran run_on_terminal(const std::string& program, const std::vector<std::string>& arguments,
+                                  const std::vector<std::string>& environment, unsigned short columns);
+
 }  // namespace apogee::test

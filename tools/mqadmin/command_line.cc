@@ -66,13 +66,15 @@ void print_overview() {
       "  -n, --namesrvAddr HOST:PORT;...   the NameServers; else the environment's NAMESRV_ADDR\n"
       "      --json                        print JSON instead of tables\n"
       "  -h, --help                        explain the command\n");
+  size_t width = 0;
+  for (const auto& command : commands()) width = std::max(width, command.name.size());
   std::string about;
   for (const auto& command : commands()) {
     if (command.about != about) {
       about = command.about;
       fmt::print("\n{}\n", about);
     }
-    fmt::print("  {:<20} {}\n", command.name, command.summary);
+    fmt::print("  {:<{}} {}\n", command.name, width, command.summary);
   }
 }
 

@@ -2,12 +2,14 @@
 
 #include <fmt/format.h>
 #include <iconv.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 
 #include "common/base/hex.h"
@@ -125,20 +127,95 @@ void JsonWriter::new_line() {
   if (indent_ > 0) text_ += "\n" + std::string(empty_.size() * static_cast<size_t>(indent_), ' ');
 }
 
-std::string Table::to_text() const {
+Screen Screen::of(int descriptor) {
+  Screen screen;
+  screen.terminal = isatty(descriptor) == 1;
+  if (!screen.terminal) return screen;
+  winsize size{};
+  if (ioctl(descriptor, TIOCGWINSZ, &size) == 0) screen.columns = size.ws_col;
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  screen.colours = (no_color == nullptr || *no_color == '\0') && term != nullptr && std::string_view(term) != "dumb";
+  return screen;
+}
+
+size_t display_width(std::string_view text) {
+  size_t width = 0;
+  for (size_t at = 0; at < text.size();) {
+    const auto first = static_cast<unsigned char>(text[at]);
+    const size_t length = first < 0x80 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : 4;
+    uint32_t point = length == 1 ? first : first & (0xFFU >> (length + 1));
+    for (size_t i = 1; i < length && at + i < text.size(); ++i)
+      point = point << 6 | (static_cast<unsigned char>(text[at + i]) & 0x3FU);
+    // East Asian scripts and pictures take two places.
+    const bool wide = (point >= 0x1100 && point <= 0x115F) || (point >= 0x2E80 && point <= 0xA4CF) ||
+                      (point >= 0xAC00 && point <= 0xD7A3) || (point >= 0xF900 && point <= 0xFAFF) ||
+                      (point >= 0xFE30 && point <= 0xFE6F) || (point >= 0xFF00 && point <= 0xFF60) ||
+                      (point >= 0x1F300 && point <= 0x1F9FF) || (point >= 0x20000 && point <= 0x3FFFD);
+    width += wide ? 2 : 1;
+    at += length;
+  }
+  return width;
+}
+
+namespace {
+
+std::string bold(const std::string& text, const Screen& screen) {
+  return screen.colours ? "\x1b[1m" + text + "\x1b[0m" : text;
+}
+
+std::string padded(const std::string& text, size_t width, bool right) {
+  const size_t own = display_width(text);
+  const std::string space(width > own ? width - own : 0, ' ');
+  return right ? space + text : text + space;
+}
+
+}  // namespace
+
+std::vector<size_t> Table::widths(bool narrow) const {
+  std::vector<size_t> all;
+  for (size_t i = 0; i < columns_.size(); ++i) {
+    size_t width = narrow ? 0 : static_cast<size_t>(columns_[i].width);
+    if (with_header_) width = std::max(width, display_width(columns_[i].title));
+    for (const auto& row : rows_) width = std::max(width, display_width(row[i].text));
+    all.push_back(width);
+  }
+  return all;
+}
+
+std::string Table::to_text(const Screen& screen) const {
+  const auto wanted = widths(screen.terminal);
+  size_t total = wanted.size() - 1;
+  for (size_t width : wanted) total += width;
+  if (screen.columns != 0 && total > screen.columns && with_header_ && columns_.size() > 2) return blocks(screen);
   std::string text;
-  auto add_line = [&](const auto& text_of) {
+  auto line_of = [&](const auto& text_of) {
     std::string line;
     for (size_t i = 0; i < columns_.size(); ++i) {
       if (i > 0) line += ' ';
-      line += columns_[i].right ? fmt::format("{:>{}}", text_of(i), columns_[i].width)
-                                : fmt::format("{:<{}}", text_of(i), columns_[i].width);
+      line += padded(text_of(i), wanted[i], columns_[i].right);
     }
     line.erase(line.find_last_not_of(' ') + 1);
-    text += line + "\n";
+    return line;
   };
-  if (with_header_) add_line([this](size_t i) -> const std::string& { return columns_[i].title; });
-  for (const auto& row : rows_) add_line([&row](size_t i) -> const std::string& { return row[i].text; });
+  if (with_header_)
+    text += bold(line_of([this](size_t i) -> const std::string& { return columns_[i].title; }), screen) + "\n";
+  for (const auto& row : rows_) text += line_of([&row](size_t i) -> const std::string& { return row[i].text; }) + "\n";
+  return text;
+}
+
+std::string Table::blocks(const Screen& screen) const {
+  size_t width = 0;
+  for (const auto& column : columns_) width = std::max(width, display_width(column.title));
+  std::string text;
+  for (const auto& row : rows_) {
+    if (!text.empty()) text += '\n';
+    for (size_t i = 0; i < columns_.size(); ++i) {
+      std::string value = row[i].text;
+      value.erase(0, value.find_first_not_of(' '));
+      text += bold(padded(columns_[i].title, width, false), screen) + ' ' + value + '\n';
+    }
+  }
   return text;
 }
 
@@ -152,6 +229,8 @@ void Table::to_json(JsonWriter& json) const {
   json.end_array();
 }
 
+Output::Output(bool json) : json_(json), screen_(Screen::of(STDOUT_FILENO)) {}
+
 void Output::line(std::string_view given) {
   text(given);
   text("\n");
@@ -162,7 +241,7 @@ void Output::text(std::string_view given) {
 }
 
 void Output::table(const Table& table) {
-  if (!json_) return text(table.to_text());
+  if (!json_) return rows(table);
   JsonWriter json;
   table.to_json(json);
   write(json);
@@ -177,7 +256,9 @@ void Output::json_part(std::string_view json) {
 bool Output::flush() { return std::fflush(stdout) == 0 && std::ferror(stdout) == 0; }
 
 Progress::Progress(std::string what, int64_t total)
-    : what_(std::move(what)), total_(total), enabled_(isatty(STDERR_FILENO) == 1) {}
+    : what_(std::move(what)), total_(total), enabled_(isatty(STDERR_FILENO) == 1) {
+  if (total_ > 1) set(0, total_);
+}
 
 Progress::~Progress() { hide(); }
 

@@ -31,16 +31,32 @@ struct Cell {
   Cell(std::string t, std::string j) : text(std::move(t)), json(std::move(j)) {}
 };
 
+/// What standard output is: a terminal, how wide, and whether it takes colours (the environment's NO_COLOR and
+/// TERM=dumb say no). Columns is 0 where nobody knows.
+struct Screen {
+  bool terminal = false;
+  bool colours = false;
+  size_t columns = 0;
+  static Screen of(int descriptor);
+};
+
+/// Places on a terminal that a UTF-8 text takes.
+size_t display_width(std::string_view text);
+
 class Table {
  public:
   explicit Table(std::vector<Column> columns, bool with_header = true)
       : columns_(std::move(columns)), with_header_(with_header) {}
   void row(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
   [[nodiscard]] bool empty() const { return rows_.empty(); }
-  [[nodiscard]] std::string to_text() const;
+  /// In a pipe or a file the columns have at least the widths of RocketMQ's mqadmin. On a terminal they are as narrow
+  /// as they can be, and what does not fit is shown as a block of lines for each row.
+  [[nodiscard]] std::string to_text(const Screen& screen) const;
   void to_json(JsonWriter& json) const;
 
  private:
+  [[nodiscard]] std::vector<size_t> widths(bool narrow) const;
+  [[nodiscard]] std::string blocks(const Screen& screen) const;
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
   bool with_header_;
@@ -50,11 +66,13 @@ class Table {
 /// the other way round, so that a command writes both.
 class Output {
  public:
-  explicit Output(bool json) : json_(json) {}
+  explicit Output(bool json);
   [[nodiscard]] bool json() const { return json_; }
   /// For people; ends the line.
   void line(std::string_view text);
   void text(std::string_view text);
+  /// For people.
+  void rows(const Table& table) { text(table.to_text(screen_)); }
   /// For either: a table, or an array of objects.
   void table(const Table& table);
   /// For programs; ends the line.
@@ -66,6 +84,7 @@ class Output {
 
  private:
   bool json_;
+  Screen screen_;
 };
 
 /// A bar on standard error while work goes on; only where a person looks at it.

@@ -119,14 +119,22 @@ Status AdminClient::delete_group_in_cluster(const std::string& cluster, const st
   return {};
 }
 
+namespace {
+
+/// Why a group's retry topic was not found: brokers make it when the first member joins.
+Error no_group(const std::string& group, Error error) {
+  if (error.code != Errc::kNotFound) return error;
+  error.message = fmt::format("the group {} never had a member: there is no topic {}", group, retry_topic_of(group));
+  return error;
+}
+
+}  // namespace
+
 Result<admin::GroupProgress> AdminClient::group_progress(const std::string& group, const std::string& topic) {
   auto brokers = impl_->brokers_of_topic(retry_topic_of(group));
   if (!brokers && brokers.error().code == Errc::kNotFound && !topic.empty()) brokers = impl_->brokers_of_topic(topic);
   if (!brokers) {
-    if (brokers.error().code != Errc::kNotFound) return std::move(brokers).error();
-    return Error{Errc::kNotFound,
-                 fmt::format("the group {} has never been seen: there is no topic {}", group, retry_topic_of(group)),
-                 brokers.error().response_code};
+    return no_group(group, std::move(brokers).error());
   }
   admin::GroupProgress all;
   for (const auto& broker : *brokers) {
@@ -147,12 +155,7 @@ Result<admin::GroupClients> AdminClient::group_clients(const std::string& group,
   std::vector<std::pair<std::string, std::string>> brokers{{"", broker_address}};
   if (broker_address.empty()) {
     auto found = impl_->brokers_of_topic(retry_topic_of(group));
-    if (!found) {
-      if (found.error().code != Errc::kNotFound) return std::move(found).error();
-      return Error{Errc::kNotFound,
-                   fmt::format("the group {} has never been seen: there is no topic {}", group, retry_topic_of(group)),
-                   found.error().response_code};
-    }
+    if (!found) return no_group(group, std::move(found).error());
     brokers = std::move(*found);
   }
   // Every broker knows all members; one that was just started may not know them yet.

@@ -223,12 +223,15 @@ Result<ReceivedMessage> AdminClient::message_by_offset(const MessageQueue& queue
   request.offset = offset;
   request.messages_max = 1;
   APOGEE_TRY_ASSIGN(auto pulled, pull(request));
-  if (pulled.messages.empty() || pulled.messages.front().queue_offset() != offset) {
-    return Error{Errc::kNotFound,
-                 fmt::format("there is no message at offset {} of queue {} of {} on {}: it has {} to {}", offset,
-                             queue.queue_id, queue.topic, queue.broker_name, pulled.min_offset, pulled.max_offset - 1)};
-  }
-  return std::move(pulled.messages.front());
+  // One record may hold several messages.
+  auto found = std::find_if(pulled.messages.begin(), pulled.messages.end(),
+                            [offset](const ReceivedMessage& message) { return message.queue_offset() == offset; });
+  if (found != pulled.messages.end()) return std::move(*found);
+  const bool empty = pulled.max_offset <= pulled.min_offset;
+  return Error{Errc::kNotFound,
+               fmt::format("there is no message at offset {} of queue {} of {} on {}: it {}", offset, queue.queue_id,
+                           queue.topic, queue.broker_name,
+                           empty ? "is empty" : fmt::format("has {} to {}", pulled.min_offset, pulled.max_offset - 1))};
 }
 
 Result<admin::ConsumedDirectly> AdminClient::consume_directly(const std::string& group, const std::string& client_id,

@@ -75,8 +75,10 @@ Status list_load(Invocation& in) {
                {"#PCWait(ms)", "pageCacheWaitMs", 10, true},
                {"#Hour", "oldestMessageHours", 5, true},
                {"#SPACE", "diskRatio", 6, true}});
+  Progress progress("brokers", static_cast<int64_t>(brokers.size()));
   for (const auto& broker : brokers) {
     auto info = in.client().broker_runtime_info(broker.address);
+    progress.advance();
     if (!info) {
       // The NameServer lists a broker that died for up to two minutes; the others are still worth a line.
       table.row({broker.cluster,
@@ -107,6 +109,7 @@ Status list_load(Invocation& in) {
                {fmt::format("{:2.2f}", hours), fmt::format("{:.2f}", hours)},
                {fmt::format("{:.4f}", space), fmt::format("{:.4f}", space)}});
   }
+  progress.hide();
   in.out.table(table);
   return {};
 }
@@ -119,7 +122,9 @@ Status list_totals(Invocation& in) {
                {"#OutTotalYest", "outYesterday", 14, true},
                {"#InTotalToday", "inToday", 14, true},
                {"#OutTotalToday", "outToday", 14, true}});
+  Progress progress("brokers", static_cast<int64_t>(brokers.size()));
   for (const auto& broker : brokers) {
+    progress.advance();
     if (broker.id != 0) continue;
     APOGEE_TRY_ASSIGN(auto info, in.client().broker_runtime_info(broker.address));
     int64_t put_morning = number_of(info, "msgPutTotalTodayMorning");
@@ -129,6 +134,7 @@ Status list_totals(Invocation& in) {
                number_of(info, "msgPutTotalTodayNow") - put_morning,
                number_of(info, "msgGetTotalTodayNow") - get_morning});
   }
+  progress.hide();
   in.out.table(table);
   return {};
 }

@@ -41,8 +41,10 @@ std::map<MessageQueue, std::string> owners(Invocation& in, const std::string& gr
   std::map<MessageQueue, std::string> owner;
   auto clients = in.client().group_clients(group);
   if (!clients) return owner;  // nobody is connected
+  Progress progress("consumers", static_cast<int64_t>(clients->clients.size()));
   for (const auto& client : clients->clients) {
     auto state = in.client().consumer_state(group, client.client_id, false);
+    progress.advance();
     if (!state) continue;  // a member that leaves at this moment owns nothing
     std::string ip = client.client_id.substr(0, client.client_id.find('@'));
     for (const auto& entry : state->queues) owner[entry.first] = ip;
@@ -76,7 +78,7 @@ Status show_group_progress(Invocation& in, const std::string& group) {
     table.row(std::move(row));
     total += lag_of(offsets);
   }
-  in.out.text(table.to_text());
+  in.out.rows(table);
   in.out.line(fmt::format("\nConsume TPS: {:.2f}", progress.consume_tps));
   in.out.line(fmt::format("Diff Total: {}", total));
   JsonWriter json;
@@ -139,7 +141,7 @@ void print_state(Invocation& in, const admin::ConsumerState& state) {
   for (const auto& [queue, held] : state.queues) {
     offsets.row({queue.topic, queue.broker_name, queue.queue_id, held.commit_offset});
   }
-  in.out.text(offsets.to_text());
+  in.out.rows(offsets);
   in.out.line("\n#Consumer MQ Detail#");
   Table details({{"#Topic", "", 64},
                  {"#Broker Name", "", 32},
@@ -154,7 +156,7 @@ void print_state(Invocation& in, const admin::ConsumerState& state) {
                  held.locked ? "true" : "false", time_cell(held.last_pull_ms, "N/A", true),
                  time_cell(held.last_consume_ms, "N/A", true)});
   }
-  in.out.text(details.to_text());
+  in.out.rows(details);
   in.out.line("\n#Consumer RT&TPS#");
   Table figures({{"#Topic", "", 64},
                  {"#Pull RT", "", 14, true},
@@ -168,7 +170,7 @@ void print_state(Invocation& in, const admin::ConsumerState& state) {
     figures.row({topic, two(f.pull_rt_ms), two(f.pull_tps), two(f.consume_rt_ms), two(f.consume_ok_tps),
                  two(f.consume_failed_tps), f.consume_failed_messages});
   }
-  in.out.text(figures.to_text());
+  in.out.rows(figures);
   if (!state.stacks.empty()) in.out.line("\n#Consumer jstack#\n" + state.stacks);
 }
 
@@ -306,9 +308,9 @@ Status run_consumer_connection(Invocation& in) {
   for (const auto& client : group.clients) add_client(clients, client);
   Table subscriptions({{"#Topic", "topic", 20}, {"#SubExpression", "subExpression"}});
   for (const auto& [topic, subscription] : group.subscriptions) subscriptions.row({topic, subscription.expression});
-  in.out.text(clients.to_text());
+  in.out.rows(clients);
   in.out.line("\nBelow is subscription:");
-  in.out.text(subscriptions.to_text());
+  in.out.rows(subscriptions);
   in.out.line("\nConsumeType: " + group.consume_type);
   in.out.line("MessageModel: " + group.message_model);
   in.out.line("ConsumeFromWhere: " + group.consume_from_where);
@@ -355,7 +357,7 @@ Status run_consumer_status(Invocation& in) {
   bool same = std::all_of(states.begin(), states.end(), [&states](const auto& entry) {
     return same_subscriptions(states.front().second, entry.second);
   });
-  in.out.text(list.to_text());
+  in.out.rows(list);
   for (const auto& [client, state] : states) {
     in.out.line("\n==== " + client.client_id + " ====");
     print_state(in, state);

@@ -79,7 +79,7 @@ void print_route_table(Invocation& in, const apogee::admin::TopicRoute& route) {
     write_total += queue.write_queues;
   }
   table.row({"Total:", static_cast<int64_t>(route.queues.size()), "", read_total, write_total, ""});
-  in.out.text(table.to_text());
+  in.out.rows(table);
 }
 
 /// The name of the broker at an address. Error: kNotFound.
