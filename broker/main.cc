@@ -1,8 +1,6 @@
 #include <fmt/core.h>
-#include <pthread.h>
 
 #include <algorithm>
-#include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <memory>
@@ -11,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/broker_config.h"
 #include "common/base/log_file.h"
+#include "common/base/stop_signals.h"
 #include "common/base/version.h"
 #include "common/config/command_line.h"
 #include "nameserver/config.h"
@@ -37,26 +36,6 @@ config::Program program() {
   program.environment = {{"NAMESRV_ADDR", "namesrvAddr"}};
   program.namesrv_key = "namesrvAddr";
   return program;
-}
-
-/// Signals come to wait_for_end() only; threads that start later inherit the mask.
-sigset_t block_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return set;
-}
-
-void wait_for_end(const sigset_t& signals, LogFile& log, const Logger& logger) {
-  for (int number = 0; sigwait(&signals, &number) == 0;) {
-    if (number != SIGHUP) {
-      logger.info("stopping: signal {}", number);
-      return;
-    }
-    if (auto status = log.reopen(); !status) logger.error("{}", status.error().message);
-  }
 }
 
 int fail(const Error& error) {
@@ -93,7 +72,7 @@ int run(int argc, char** argv) {
   auto line = config::parse_command_line(argc, argv, program(), table, std::cout, std::cerr);
   if (line.exit_code) return *line.exit_code;
 
-  const sigset_t signals = block_signals();
+  const StopSignals signals;
   LogFile::Options log_options;
   log_options.path = (config.log_dir.empty() ? config.store_root + "/logs" : config.log_dir) + "/broker.log";
   auto log = LogFile::open(log_options);
@@ -123,7 +102,7 @@ int run(int argc, char** argv) {
   fmt::print("The broker[{}, {}] boot success. serializeType=JSON{}\n", config.broker_name, broker.address(),
              name_servers.empty() ? "" : " and name server is " + name_servers);
   std::fflush(stdout);
-  wait_for_end(signals, **log, logger);
+  signals.wait(**log, logger);
   broker.stop();
   if (inner.server) inner.server->stop();
   return 0;

@@ -1,14 +1,13 @@
 #include <fmt/core.h>
-#include <pthread.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
 #include "common/base/log_file.h"
+#include "common/base/stop_signals.h"
 #include "common/base/version.h"
 #include "common/config/command_line.h"
 #include "nameserver/config.h"
@@ -41,26 +40,6 @@ void raise_descriptor_limit(const Logger& logger) {
   if (setrlimit(RLIMIT_NOFILE, &limit) != 0) logger.warn("cannot raise the limit of open files");
 }
 
-/// Signals come to wait_for_end() only; threads that start later inherit the mask.
-sigset_t block_signals() {
-  sigset_t set;
-  sigemptyset(&set);
-  for (int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&set, number);
-  pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-  return set;
-}
-
-void wait_for_end(const sigset_t& signals, LogFile& log, const Logger& logger) {
-  for (int number = 0; sigwait(&signals, &number) == 0;) {
-    if (number != SIGHUP) {
-      logger.info("stopping: signal {}", number);
-      return;
-    }
-    if (auto status = log.reopen(); !status) logger.error("{}", status.error().message);
-  }
-}
-
 int fail(const Error& error) {
   fmt::print(stderr, "mqnamesrv: {}\n", error.message);
   return 1;
@@ -76,7 +55,7 @@ int run(int argc, char** argv) {
   if (!line.config_file.empty() && config.config_store_path == default_store_path)
     config.config_store_path = line.config_file;
 
-  const sigset_t signals = block_signals();
+  const StopSignals signals;
   LogFile::Options log_options;
   if (!config.log_dir.empty()) log_options.path = config.log_dir + "/namesrv.log";
   log_options.file_bytes_max = static_cast<size_t>(config.log_file_bytes_max);
@@ -97,7 +76,7 @@ int run(int argc, char** argv) {
   }
   fmt::print("The Name Server boot success. serializeType=JSON, address {}:{}\n", config.bind_address, server.port());
   std::fflush(stdout);
-  wait_for_end(signals, **log, logger);
+  signals.wait(**log, logger);
   server.stop();
   return 0;
 }

@@ -64,32 +64,29 @@ Error broker_error(const Command& reply, const char* what) {
   return {Errc::kBroker, std::move(text), reply.code};
 }
 
+namespace {
+
+/// "%RETRY%" or "%DLQ%", where a name has it, and the rest.
+std::pair<std::string, std::string> without_special_prefix(const std::string& name) {
+  for (auto special : {kRetryTopicPrefix, kDlqTopicPrefix}) {
+    if (name.compare(0, special.size(), special) == 0) return {std::string(special), name.substr(special.size())};
+  }
+  return {"", name};
+}
+
+}  // namespace
+
 std::string with_namespace(const std::string& name_space, const std::string& name) {
   if (name_space.empty() || is_system_name(name)) return name;
-  std::string prefix;
-  std::string rest = name;
-  for (auto special : {kRetryTopicPrefix, kDlqTopicPrefix}) {
-    if (name.compare(0, special.size(), special) == 0) {
-      prefix = std::string(special);
-      rest = name.substr(special.size());
-    }
-  }
+  const auto [prefix, rest] = without_special_prefix(name);
   if (rest.rfind(name_space + "%", 0) == 0) return name;
   return prefix + name_space + "%" + rest;
 }
 
 std::string without_namespace(const std::string& name_space, const std::string& name) {
   if (name_space.empty()) return name;
-  std::string prefix;
-  std::string rest = name;
-  for (auto special : {kRetryTopicPrefix, kDlqTopicPrefix}) {
-    if (name.compare(0, special.size(), special) == 0) {
-      prefix = std::string(special);
-      rest = name.substr(special.size());
-    }
-  }
-  if (rest.rfind(name_space + "%", 0) == 0) rest = rest.substr(name_space.size() + 1);
-  return prefix + rest;
+  const auto [prefix, rest] = without_special_prefix(name);
+  return prefix + (rest.rfind(name_space + "%", 0) == 0 ? rest.substr(name_space.size() + 1) : rest);
 }
 
 Result<std::vector<std::string>> parse_name_servers(const std::string& text) {

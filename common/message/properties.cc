@@ -2,23 +2,32 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace apogee::message {
 
 namespace {
 
-// Calls function(name, value, begin, end) for each whole part; begin and end without the separator.
+// Calls function(part, middle, begin, end) for each text between separators; middle is where its name ends, or npos.
 template <typename Function>
-void each_part(std::string_view properties, Function function) {
+void each_text(std::string_view properties, Function function) {
   size_t begin = 0;
   while (begin < properties.size()) {
     size_t end = properties.find(kPropertySeparator, begin);
     if (end == std::string_view::npos) end = properties.size();
-    auto part = properties.substr(begin, end - begin);
-    size_t middle = part.find(kNameValueSeparator);
-    if (middle != std::string_view::npos && middle > 0 && middle + 1 < part.size())
-      function(part.substr(0, middle), part.substr(middle + 1), begin, end);
+    const auto part = properties.substr(begin, end - begin);
+    function(part, part.find(kNameValueSeparator), begin, end);
     begin = end + 1;
   }
+}
+
+// Calls function(name, value, begin, end) for each whole part; begin and end without the separator.
+template <typename Function>
+void each_part(std::string_view properties, Function function) {
+  each_text(properties, [&](std::string_view part, size_t middle, size_t begin, size_t end) {
+    if (middle != std::string_view::npos && middle > 0 && middle + 1 < part.size())
+      function(part.substr(0, middle), part.substr(middle + 1), begin, end);
+  });
 }
 
 void end_last(std::string& properties) {
@@ -101,19 +110,14 @@ Status check_properties(std::string_view properties) {
   if (properties.size() > kPropertiesBytesMax)
     return Error{Errc::kTooLarge,
                  fmt::format("properties of {} bytes, more than {}", properties.size(), kPropertiesBytesMax)};
-  size_t begin = 0;
-  while (begin < properties.size()) {
-    size_t end = properties.find(kPropertySeparator, begin);
-    if (end == std::string_view::npos) end = properties.size();
-    auto part = properties.substr(begin, end - begin);
-    size_t middle = part.find(kNameValueSeparator);
+  size_t wrong = std::string_view::npos;
+  each_text(properties, [&](std::string_view part, size_t middle, size_t begin, size_t /*end*/) {
     // Java clients write empty values; they are dropped when read.
-    if (!part.empty() && (middle == std::string_view::npos || middle == 0))
-      return Error{Errc::kInvalidArgument,
-                   fmt::format("properties: the part at byte {} is not a name, a separator and a value", begin)};
-    begin = end + 1;
-  }
-  return {};
+    if (!part.empty() && (middle == std::string_view::npos || middle == 0)) wrong = std::min(wrong, begin);
+  });
+  if (wrong == std::string_view::npos) return {};
+  return Error{Errc::kInvalidArgument,
+               fmt::format("properties: the part at byte {} is not a name, a separator and a value", wrong)};
 }
 
 Status check_property(std::string_view name, std::string_view value) {

@@ -4,11 +4,11 @@
 #include <unistd.h>
 
 #include <condition_variable>
-#include <future>
 #include <mutex>
 #include <unordered_map>
 
 #include "common/base/check.h"
+#include "common/loop/run_on.h"
 #include "common/loop/tcp_listener.h"
 #include "common/remoting/remoting_connection.h"
 
@@ -19,20 +19,6 @@ namespace {
 constexpr int kLoopShift = 48;
 constexpr auto kIdleCheckInterval = std::chrono::milliseconds(5'000);
 constexpr auto kLogInterval = std::chrono::seconds(1);
-
-/// Runs a task on a loop and waits for it; runs it here when the loop has ended.
-void run_on(loop::EventLoop& loop, const std::function<void()>& task) {
-  std::promise<void> ran;
-  auto done = ran.get_future();
-  if (loop.post([&] {
-        task();
-        ran.set_value();
-      })) {
-    done.wait();
-  } else {
-    task();
-  }
-}
 
 }  // namespace
 
@@ -227,7 +213,7 @@ Status RemotingServer::start() {
   }
   impl_->accepting = true;
   impl_->acceptor = std::make_unique<loop::LoopThread>(fmt::format("{}-accept", impl_->options.name).c_str());
-  run_on(impl_->acceptor->loop(), [this] {
+  loop::run_on(impl_->acceptor->loop(), [this] {
     for (auto& listener : impl_->listeners) {
       listener->start(
           impl_->acceptor->loop(), [this, port = listener->port()](int fd) { impl_->accepted(fd, port); },
@@ -241,15 +227,15 @@ void RemotingServer::stop(int64_t drain_ms) {
   if (!impl_->started || impl_->stopped) return;
   impl_->stopped = true;
   impl_->accepting = false;
-  run_on(impl_->acceptor->loop(), [this] { impl_->listeners.clear(); });
+  loop::run_on(impl_->acceptor->loop(), [this] { impl_->listeners.clear(); });
   impl_->acceptor->stop_and_join();
   // Nothing is read any more; what other threads still answer goes out until the deadline.
   auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(drain_ms);
-  for (auto& io : impl_->io) run_on(io->thread->loop(), [&io] { io->stopping = true; });
+  for (auto& io : impl_->io) loop::run_on(io->thread->loop(), [&io] { io->stopping = true; });
   for (;;) {
     bool drained = impl_->counters->inflight_bytes.load() == 0;
     for (auto& io : impl_->io) {
-      run_on(io->thread->loop(), [&io, &drained] {
+      loop::run_on(io->thread->loop(), [&io, &drained] {
         for (auto& [id, connection] : io->connections) drained = drained && connection->unsent_bytes() == 0;
       });
     }
@@ -260,7 +246,7 @@ void RemotingServer::stop(int64_t drain_ms) {
     nobody.wait_for(lock, std::chrono::milliseconds(2));
   }
   for (auto& io : impl_->io) {
-    run_on(io->thread->loop(), [&io] {
+    loop::run_on(io->thread->loop(), [&io] {
       auto connections = std::move(io->connections);
       io->connections.clear();
       for (auto& [id, connection] : connections) connection->close(Error(Errc::kClosed, "the server stops"));

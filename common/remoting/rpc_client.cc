@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "common/base/check.h"
+#include "common/loop/run_on.h"
 #include "common/remoting/remoting_connection.h"
 
 namespace apogee::remoting {
@@ -243,21 +244,6 @@ struct RpcClient::Impl : std::enable_shared_from_this<RpcClient::Impl> {
     handler = nullptr;
     close_listener = nullptr;
   }
-
-  /// Runs the task on the loop and waits, or here when the loop is not running any more.
-  void run_on_loop(const std::function<void()>& task) {
-    if (loop.on_loop_thread()) return task();
-    std::promise<void> ran;
-    auto done = ran.get_future();
-    if (loop.post([&] {
-          task();
-          ran.set_value();
-        })) {
-      done.wait();
-    } else {
-      task();
-    }
-  }
 };
 
 RpcClient::RpcClient(loop::EventLoop& loop, Options options, const Logger& logger)
@@ -266,15 +252,15 @@ RpcClient::RpcClient(loop::EventLoop& loop, Options options, const Logger& logge
 RpcClient::~RpcClient() { shutdown(); }
 
 void RpcClient::shutdown() {
-  impl_->run_on_loop([this] { impl_->shutdown(); });
+  loop::run_on(impl_->loop, [this] { impl_->shutdown(); });
 }
 
 void RpcClient::set_handler(RequestHandler handler) {
-  impl_->run_on_loop([this, &handler] { impl_->handler = std::move(handler); });
+  loop::run_on(impl_->loop, [this, &handler] { impl_->handler = std::move(handler); });
 }
 
 void RpcClient::set_close_listener(std::function<void(const std::string& address)> listener) {
-  impl_->run_on_loop([this, &listener] { impl_->close_listener = std::move(listener); });
+  loop::run_on(impl_->loop, [this, &listener] { impl_->close_listener = std::move(listener); });
 }
 
 void RpcClient::call(std::string address, Command request, int64_t timeout_ms, ReplyCallback done) {
