@@ -276,6 +276,8 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
   std::lock_guard lock(tail_mutex_);
   tail_.insert(tail_.end(), fresh.begin(), fresh.end());
   while (tail_.size() > kTailEntries) tail_.pop_front();
+  last_record_ = fresh.back().physical_offset;
+  if (first_record_ < 0 && min_ == next) first_record_ = fresh.front().physical_offset;
   next_.store(next + static_cast<QueueOffset>(fresh.size()), std::memory_order_release);
   return {};
 }
@@ -306,6 +308,21 @@ Status ConsumeQueue::write(QueueOffset first, const std::vector<QueueEntry>& ent
     open_files_.mark_dirty(path, bytes == 0);
   }
   return {};
+}
+
+Status ConsumeQueue::rewrite(QueueOffset first, const std::vector<QueueEntry>& entries) {
+  std::lock_guard appending(append_mutex_);
+  if (entries.empty() || removed_ || closed_) return {};
+  if (first < min() || first + static_cast<QueueOffset>(entries.size()) > max()) return {};
+  APOGEE_TRY(write(first, entries));
+  std::lock_guard lock(tail_mutex_);
+  tail_.clear();
+  return {};
+}
+
+QueueFloor ConsumeQueue::floor() const {
+  std::lock_guard lock(tail_mutex_);
+  return {next_, last_record_, min_, first_record_};
 }
 
 std::vector<QueueEntry> ConsumeQueue::read(QueueOffset from, int64_t count) const {
@@ -351,6 +368,15 @@ ConsumeQueues::ConsumeQueues(std::string directory, std::string trash, int64_t f
       logger_(logger),
       open_files_(files, kOpenFilesMax) {}
 
+std::pair<std::string_view, int32_t> ConsumeQueues::parse_key(std::string_view key) {
+  const size_t dash = key.rfind('-');
+  int32_t queue_id = 0;
+  if (dash == std::string_view::npos) return {};
+  auto [end, error] = std::from_chars(key.data() + dash + 1, key.data() + key.size(), queue_id);
+  if (error != std::errc() || end != key.data() + key.size()) return {};
+  return {key.substr(0, dash), queue_id};
+}
+
 std::string ConsumeQueues::queue_key(std::string_view topic, int32_t queue_id) {
   return fmt::format("{}-{}", topic, queue_id);
 }
@@ -373,6 +399,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool afte
       APOGEE_TRY(queue->set_log_begin(log_begin));
       if (queue->max() > 0) {
         auto last = queue->read(queue->max() - 1, 1);
+        if (!last.empty()) queue->set_last_record(last.front().physical_offset);
         if (!last.empty() && !is_blank(last.front()))
           dispatched_end_ = std::max(dispatched_end_, last.front().physical_offset + last.front().record_bytes);
       }
@@ -437,6 +464,25 @@ std::vector<std::pair<std::string, QueueOffset>> ConsumeQueues::next_offsets(std
     for (auto& [id, queue] : ids)
       if (topic.empty() || topic == name) offsets.emplace_back(queue_key(name, id), queue->max());
   return offsets;
+}
+
+std::vector<std::pair<std::string, QueueFloor>> ConsumeQueues::floors() const {
+  std::vector<std::pair<std::string, QueueFloor>> floors;
+  std::shared_lock lock(mutex_);
+  for (auto& [name, ids] : topics_)
+    for (auto& [id, queue] : ids) floors.emplace_back(queue_key(name, id), queue->floor());
+  return floors;
+}
+
+Status ConsumeQueues::restart(std::string_view topic, int32_t queue_id) {
+  std::unique_lock lock(mutex_);
+  auto found = topics_.find(topic);
+  if (found == topics_.end() || found->second.count(queue_id) == 0) return {};
+  auto& queue = found->second[queue_id];
+  open_files_.forget_below(queue->directory());
+  APOGEE_TRY(files_.remove_all(queue->directory()));
+  queue = make(topic, queue_id);
+  return {};
 }
 
 void ConsumeQueues::set_log_begin(LogOffset log_begin) {

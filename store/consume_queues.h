@@ -67,6 +67,7 @@ class ConsumeQueue {
   [[nodiscard]] Status remove_old_files();
   /// Offsets up to this may be missing in front of an entry, however many: the floor table has counted them.
   void set_floor(QueueOffset floor) { floor_ = floor; }
+  void set_last_record(LogOffset record) { last_record_ = record; }
   /// Whether it has had entries, and all of their records have left the log.
   [[nodiscard]] bool expired() const { return max() > 0 && min() == max(); }
   /// If it is expired, append() answers kClosed from now on. Thread: any.
@@ -84,6 +85,10 @@ class ConsumeQueue {
 
   [[nodiscard]] QueueOffset max() const { return next_.load(std::memory_order_acquire); }
   [[nodiscard]] QueueOffset min() const { return min_.load(std::memory_order_acquire); }
+  /// Overwrites entries that are there; for repair. Error: kIo, kDiskFull.
+  [[nodiscard]] Status rewrite(QueueOffset first, const std::vector<QueueEntry>& entries);
+  /// Its ends, for the floor table.
+  [[nodiscard]] QueueFloor floor() const;
   [[nodiscard]] const std::string& directory() const { return directory_; }
 
  private:
@@ -102,6 +107,7 @@ class ConsumeQueue {
   std::mutex append_mutex_;
   bool closed_ = false;                      // guarded by append_mutex_
   std::atomic<LogOffset> first_record_{-1};  // of the entry at min_ or before it, if known
+  std::atomic<LogOffset> last_record_{-1};   // of the entry in front of next_, if known
   std::atomic<QueueOffset> next_{0}, min_{0};
   std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;
@@ -136,6 +142,10 @@ class ConsumeQueues {
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
   /// Every queue with its next offset, keyed as queue_key(); of one topic, or of all.
   [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets(std::string_view topic = {}) const;
+  /// The ends of every queue, keyed as queue_key().
+  [[nodiscard]] std::vector<std::pair<std::string, QueueFloor>> floors() const;
+  /// Removes the files of a queue, which is to be built again from its first message on. Before start.
+  [[nodiscard]] Status restart(std::string_view topic, int32_t queue_id);
   /// The log begins there now: minimum offsets rise, and files below them go. Thread: any, one at a time.
   void set_log_begin(LogOffset log_begin);
   /// Queues that are expired now, but for those of delayed messages, with their next offsets. Thread: any.
@@ -144,6 +154,8 @@ class ConsumeQueues {
   size_t remove_expired(const std::vector<ExpiredQueue>& queues);
   [[nodiscard]] std::vector<std::string> topics() const;
   static std::string queue_key(std::string_view topic, int32_t queue_id);
+  /// The topic and queue id of a key. Empty topic: it is none.
+  static std::pair<std::string_view, int32_t> parse_key(std::string_view key);
 
  private:
   [[nodiscard]] std::shared_ptr<ConsumeQueue> make(std::string_view topic, int32_t queue_id);

@@ -130,7 +130,8 @@ void Dispatcher::set_place(LogOffset position, LogOffset last_record) {
   position_.store(position, std::memory_order_release);
 }
 
-void Dispatcher::set_holes(std::vector<Hole> holes) {
+void Dispatcher::set_recovered(LogOffset log_end, std::vector<Hole> holes) {
+  checked_below_ = log_end;
   holes_ = std::move(holes);
   lost_bytes_ = 0;
   for (const auto& hole : holes_) lost_bytes_ += hole.end - hole.begin;
@@ -153,7 +154,7 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
   while (!rest.empty() && done < kBatchBytesMax) {
     // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
     const LogOffset hole_end = end_of_hole(holes_, at + done);
-    auto position = hole_end < 0 ? look_at(rest, at + done, false) : LogPosition{};
+    auto position = hole_end < 0 ? look_at(rest, at + done, at + done < checked_below_) : LogPosition{};
     if (position.kind == LogPosition::Kind::kNothing) {
       auto skipped = static_cast<int64_t>(rest.size());
       if (hole_end >= 0)

@@ -25,9 +25,9 @@ class Dispatcher {
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
   void set_position(LogOffset offset) { position_ = last_record_ = offset; }
-  /// What recovery has found: no entries come from there, and queues may have gaps as wide as so many bytes can be
-  /// messages. Before catch_up().
-  void set_holes(std::vector<Hole> holes);
+  /// What recovery has found: no entries come from holes, and queues may have gaps as wide as so many bytes can be
+  /// messages; records in front of `log_end` get entries only if their CRC agrees. Before catch_up().
+  void set_recovered(LogOffset log_end, std::vector<Hole> holes);
   /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
   /// could not be written; nothing was skipped, so it may be tried again.
   [[nodiscard]] Status catch_up();
@@ -43,6 +43,8 @@ class Dispatcher {
   /// Up to where every record is in its queue on disk, and where the last of these records begins; thread: that of
   /// sync_queues().
   [[nodiscard]] SyncedTo synced_to() const { return synced_to_; }
+  /// The tags code of a record's entry: hash of its tags, or of a delayed message the time it is due. Thread: any.
+  [[nodiscard]] int64_t tags_code_of(const message::RecordView& record) const;
   /// Makes the entries durable. Thread: one at a time, not the dispatcher's: a sync may take long.
   void sync_queues();
   /// Store time up to which every message's entry is on disk. Thread: any.
@@ -54,7 +56,6 @@ class Dispatcher {
   void run();
   [[nodiscard]] Status dispatch_batch(LogOffset end);
   void set_place(LogOffset position, LogOffset last_record);
-  [[nodiscard]] int64_t tags_code_of(const message::RecordView& record) const;
 
   CommitLog& log_;
   ConsumeQueues& queues_;
@@ -66,7 +67,8 @@ class Dispatcher {
   LogOffset last_record_ = 0;  // guarded by place_mutex_: begins the record that ends at position_
   SyncedTo synced_to_;         // that of sync_queues()
   std::vector<Hole> holes_;    // the dispatcher's
-  int64_t lost_bytes_ = 0;     // the dispatcher's
+  LogOffset checked_below_ = 0;
+  int64_t lost_bytes_ = 0;  // the dispatcher's
   std::atomic<int64_t> dispatched_time_ms_{0}, synced_time_ms_{0};
   std::atomic<bool> sync_failed_{false};
   std::mutex mutex_;

@@ -30,7 +30,7 @@ Result<LogOffset> end_of_bytes(const LogFile& file, LogOffset from) {
 }  // namespace
 
 Status LogFiles::load() {
-  APOGEE_TRY(files_.make_directories(directory_));
+  APOGEE_TRY(io::make_durable_directories(files_, directory_));
   APOGEE_TRY_ASSIGN(auto names, files_.list(directory_));
   std::unique_lock lock(mutex_);
   LogOffset expected = -1;

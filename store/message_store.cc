@@ -18,6 +18,7 @@
 #include "store/dispatcher.h"
 #include "store/message_index.h"
 #include "store/queue_floors.h"
+#include "store/queue_reader.h"
 #include "store/recovery.h"
 #include "store/retention.h"
 
@@ -30,9 +31,6 @@ constexpr size_t kTopicBytesV1Max = 127;
 constexpr size_t kTopicBytesMax = 255;
 /// The floor table is saved once in so many looks of the keeper, and before files go.
 constexpr int kLooksPerFloors = 10;
-/// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
-constexpr int64_t kEntriesScannedMin = 800;
-constexpr int64_t kDamagedReadsTold = 100;
 
 PutResult failed(PutStatus status, std::string why) {
   PutResult result;
@@ -77,6 +75,9 @@ class FileMessageStore final : public MessageStore {
         queues_(options_.root_dir + "/consumequeue", options_.root_dir + "/consumequeue.removed",
                 options_.consume_queue_file_bytes, files_, logger),
         dispatcher_(log_, queues_, options_.delay_levels_ms, logger),
+        reader_({log_, queues_, logger, options_.consume_queue_file_bytes / kQueueEntryBytes,
+                 [this](const message::RecordView& record) { return dispatcher_.tags_code_of(record); },
+                 [this] { look_now(); }}),
         floors_(path("queueFloors"), files_, logger),
         retention_({log_, files_, logger, log_options(options_).directory, options_.root_dir + "/consumequeue",
                     options_.disk_used_ratio_max, options_.now_ms},
@@ -96,12 +97,19 @@ class FileMessageStore final : public MessageStore {
   void append(const MessageDraft& draft, PutCallback done) override;
   void append_batch(const MessageDraft& draft, PutCallback done) override;
   GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
-                const TagsCodeFilter& filter) override;
+                const TagsCodeFilter& filter) override {
+    return reader_.get(topic, queue_id, offset, limits, filter);
+  }
   QueueOffset max_offset(std::string_view topic, int32_t queue_id) override;
   QueueOffset min_offset(std::string_view topic, int32_t queue_id) override;
-  QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) override;
-  std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override;
-  std::optional<SharedBytes> record_at(LogOffset offset) override;
+  QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
+                             TimeBoundary boundary) override {
+    return reader_.offset_by_time(topic, queue_id, time_ms, boundary);
+  }
+  std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override {
+    return reader_.store_time_ms(topic, queue_id, offset);
+  }
+  std::optional<SharedBytes> record_at(LogOffset offset) override { return reader_.record_at(offset); }
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
   Result<KeyAnswer> query(const KeyQuery& query) override;
@@ -133,14 +141,13 @@ class FileMessageStore final : public MessageStore {
   [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
   void place(CommitLog::Unit unit, PutCallback done);
   void run_keeper();
+  void look_now();  ///< at once, instead of at the keeper's next time
+  [[nodiscard]] Result<bool> queues_lack_messages(LogOffset log_end);
   void clean_log();
   void keep_floors(bool now);
   /// The log begins there now: told to every part that holds positions in it.
   void log_begins_at(LogOffset begin) { queues_.set_log_begin(begin); }
   void save_checkpoint();
-  [[nodiscard]] std::optional<SharedBytes> message_of(const QueueEntry& entry, std::string_view topic, int32_t queue_id,
-                                                      QueueOffset offset);
-  [[nodiscard]] std::optional<int64_t> time_of(const QueueEntry& entry) const;
 
   const StoreOptions options_;
   io::FileSystem& files_;
@@ -149,6 +156,7 @@ class FileMessageStore final : public MessageStore {
   CommitLog log_;
   ConsumeQueues queues_;
   Dispatcher dispatcher_;
+  QueueReader reader_;
   QueueFloors floors_;
   Retention retention_;
   std::unique_ptr<MessageIndex> index_;  // null: messageIndexEnable is false
@@ -156,16 +164,13 @@ class FileMessageStore final : public MessageStore {
 
   std::mutex keeper_mutex_;
   std::condition_variable keeper_wanted_;
-  bool stop_keeper_ = false;     // guarded by keeper_mutex_
-  bool look_now_ = false;        // guarded by keeper_mutex_
-  std::thread keeper_;           // syncs of queues, checkpoint and disk space
-  Checkpoint saved_checkpoint_;  // the keeper's
-  int looks_ = 0;                // the keeper's
-  std::vector<Hole> holes_;      // constant after recover()
-  /// Records in front of this were there at the start: what the disk gives for them is checked when it is read.
-  LogOffset written_by_others_ = 0;
-  std::atomic<int64_t> damaged_reads_{0};
-  Dispatcher::SyncedTo synced_to_;  // the keeper's: the last place that a checkpoint may name
+  std::atomic<bool> stop_keeper_{false};  // set under keeper_mutex_
+  bool look_now_ = false;                 // guarded by keeper_mutex_
+  std::thread keeper_;                    // syncs of queues, checkpoint and disk space
+  Checkpoint saved_checkpoint_;           // the keeper's
+  int looks_ = 0;                         // the keeper's
+  std::vector<Hole> holes_;               // constant after recover()
+  Dispatcher::SyncedTo synced_to_;        // the keeper's: the last place that a checkpoint may name
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
 
@@ -180,7 +185,7 @@ std::unique_ptr<MessageIndex> FileMessageStore::make_index() {
 }
 
 Status FileMessageStore::recover() {
-  APOGEE_TRY(files_.make_directories(options_.root_dir));
+  APOGEE_TRY(io::make_durable_directories(files_, options_.root_dir));
   APOGEE_TRY_ASSIGN(lock_, files_.lock(path("lock")));
   APOGEE_TRY(check_layout(files_, options_.root_dir));
   APOGEE_TRY(log_.load());
@@ -198,10 +203,12 @@ Status FileMessageStore::recover() {
   // Before this place every record is in its queue: after a clean stop where the queues end; else where the
   // walk began, if the queues are there at all.
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
+  APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
+  if (lacking) from = log_.begin();
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
-  dispatcher_.set_holes(holes_);
-  written_by_others_ = recovered.end;
+  dispatcher_.set_recovered(recovered.end, holes_);
+  reader_.set_recovered(recovered.end, &holes_);
   APOGEE_TRY(dispatcher_.catch_up());
   for (auto& [key, next] : queues_.next_offsets())
     if (next > 0 && next < floors_.of(key))
@@ -213,6 +220,32 @@ Status FileMessageStore::recover() {
   APOGEE_TRY(abort->resize(0));
   APOGEE_TRY(abort->write_at(0, std::to_string(::getpid())));
   return files_.sync_directory(options_.root_dir);
+}
+
+/// Whether a queue is shorter than it was at the last checkpoint of the floor table, at either end, although the log
+/// has its messages: files of it are missing or damaged. What begins too late is removed, to be built from its start.
+Result<bool> FileMessageStore::queues_lack_messages(LogOffset log_end) {
+  auto stands_at = [&](LogOffset at, std::string_view topic, int32_t queue_id, QueueOffset offset) {
+    if (at < log_.begin() || at >= log_end) return false;
+    auto bytes = log_.read_up_to(at, log_end);
+    auto record = bytes ? message::decode_record(bytes->bytes) : Error(Errc::kNotFound, "");
+    return record && record->physical_offset == at && record->topic == topic && record->queue_id == queue_id &&
+           record->queue_offset <= offset;
+  };
+  bool lacking = false;
+  for (const auto& [key, floor] : floors_.all()) {
+    auto [topic, queue_id] = ConsumeQueues::parse_key(key);
+    auto queue = queues_.find(topic, queue_id);
+    const QueueOffset min = queue ? queue->min() : 0, max = queue ? queue->max() : 0;
+    const bool front = queue && min > floor.min && stands_at(floor.first_record, topic, queue_id, floor.min);
+    const bool back = max < floor.next && stands_at(floor.last_record, topic, queue_id, floor.next - 1);
+    if (!front && !back) continue;
+    lacking = true;
+    logger_.error("queue {} goes from {} to {}, but went from {} to {}: it is built again from the log", key, min, max,
+                  floor.min, floor.next);
+    if (front) APOGEE_TRY(queues_.restart(topic, queue_id));
+  }
+  return lacking;
 }
 
 Status FileMessageStore::start() {
@@ -269,6 +302,7 @@ void FileMessageStore::run_keeper() {
     save_checkpoint();
     keep_floors(++looks_ % kLooksPerFloors == 0);
     clean_log();
+    reader_.repair([this] { return stop_keeper_.load(); });
     lock.lock();
   }
 }
@@ -276,7 +310,7 @@ void FileMessageStore::run_keeper() {
 void FileMessageStore::clean_log() {
   auto pause = [this](int64_t ms) {
     std::unique_lock lock(keeper_mutex_);
-    return !keeper_wanted_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return stop_keeper_; });
+    return !keeper_wanted_.wait_for(lock, std::chrono::milliseconds(ms), [this] { return stop_keeper_.load(); });
   };
   auto round = retention_.run(floors_.covered(), pause);
   if (round.removed > 0) log_begins_at(log_.begin());
@@ -287,14 +321,14 @@ void FileMessageStore::keep_floors(bool now) {
   // In this order: the offsets count all that was dispatched before, and nothing that is not in the log after.
   const LogOffset dispatched = dispatcher_.position();
   if (now && !floors_.proposed() && floors_.covered() < dispatched) {
-    auto offsets = queues_.next_offsets();
-    floors_.propose(std::move(offsets), dispatched, log_.end());
+    auto floors = queues_.floors();
+    floors_.propose(std::move(floors), dispatched, log_.end());
   }
   if (auto saved = floors_.save_proposed(log_.flushed()); !saved) logger_.warn("{}", saved.error().message);
 }
 
 void FileMessageStore::delete_topic(std::string_view topic) {
-  floors_.raise(queues_.next_offsets(topic));
+  floors_.retire(queues_.next_offsets(topic));
   if (auto saved = floors_.save(); !saved)
     logger_.error("topic {}: its next offsets are not saved yet: {}", topic, saved.error().message);
   queues_.remove_topic(topic);
@@ -305,13 +339,17 @@ Result<size_t> FileMessageStore::clean_expired_queues() {
   QueueFloors::Offsets next;
   for (const auto& queue : expired)
     next.emplace_back(ConsumeQueues::queue_key(queue.topic, queue.queue_id), queue.next);
-  floors_.raise(next);
+  floors_.retire(next);
   APOGEE_TRY(floors_.save());
   return queues_.remove_expired(expired);
 }
 
 void FileMessageStore::clean_expired_files() {
   retention_.clean_now();
+  look_now();
+}
+
+void FileMessageStore::look_now() {
   std::lock_guard lock(keeper_mutex_);
   look_now_ = true;
   keeper_wanted_.notify_one();
@@ -419,67 +457,6 @@ void FileMessageStore::place(CommitLog::Unit unit, PutCallback done) {
   });
 }
 
-/// The record that a queue's entry points to; nullopt when there is none, or another one, or a damaged one.
-std::optional<SharedBytes> FileMessageStore::message_of(const QueueEntry& entry, std::string_view topic,
-                                                        int32_t queue_id, QueueOffset offset) {
-  if (entry.record_bytes == kBlankEntryBytes || entry.physical_offset < log_.begin()) return std::nullopt;
-  auto record = log_.read(entry.physical_offset, entry.record_bytes);
-  if (record && is_record_of(record->bytes, entry.physical_offset, topic, queue_id, offset,
-                             entry.physical_offset < written_by_others_))
-    return record;
-  if (auto before = damaged_reads_.fetch_add(1); before < kDamagedReadsTold)
-    logger_.error(
-        "{} queue {}: the message with offset {} is not at {} in the log, where its queue has it; it is "
-        "left out. mqstore verify tells more",
-        topic, queue_id, offset, entry.physical_offset);
-  return std::nullopt;
-}
-
-GetResult FileMessageStore::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
-                                const TagsCodeFilter& filter) {
-  GetResult result;
-  auto queue = queues_.find(topic, queue_id);
-  if (!queue) return result;
-  result.min_offset = queue->min();
-  result.max_offset = queue->max();
-  auto answer = [&](GetStatus status, QueueOffset next) {
-    result.status = status;
-    result.next_begin_offset = next;
-    return std::move(result);
-  };
-  if (result.max_offset == 0) return answer(GetStatus::kNoMessageInQueue, 0);
-  if (offset < result.min_offset) return answer(GetStatus::kOffsetTooSmall, result.min_offset);
-  if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
-  if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
-
-  auto entries =
-      queue->read(offset, filter ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
-  if (entries.empty()) {
-    QueueOffset per_file = options_.consume_queue_file_bytes / kQueueEntryBytes;
-    return answer(GetStatus::kOffsetFoundNull, (offset / per_file + 1) * per_file);
-  }
-  QueueOffset next = offset;
-  bool removed = false;
-  for (const auto& entry : entries) {
-    if (static_cast<int32_t>(result.records.size()) >= limits.count_max) break;
-    if (filter && !filter(entry.tags_code)) {
-      ++next;
-      continue;
-    }
-    if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
-    auto record = message_of(entry, topic, queue_id, next);
-    ++next;
-    if (!record) {
-      removed = true;
-      continue;
-    }
-    result.bytes += entry.record_bytes;
-    result.records.push_back(std::move(*record));
-  }
-  if (!result.records.empty()) return answer(GetStatus::kFound, next);
-  return answer(removed ? GetStatus::kMessageWasRemoving : GetStatus::kNoMatchedMessage, next);
-}
-
 QueueOffset FileMessageStore::max_offset(std::string_view topic, int32_t queue_id) {
   auto queue = queues_.find(topic, queue_id);
   return queue ? queue->max() : 0;
@@ -488,59 +465,6 @@ QueueOffset FileMessageStore::max_offset(std::string_view topic, int32_t queue_i
 QueueOffset FileMessageStore::min_offset(std::string_view topic, int32_t queue_id) {
   auto queue = queues_.find(topic, queue_id);
   return queue ? queue->min() : 0;
-}
-
-std::optional<int64_t> FileMessageStore::time_of(const QueueEntry& entry) const {
-  if (entry.record_bytes == kBlankEntryBytes && entry.physical_offset == 0) return std::nullopt;
-  auto bytes = log_.read_up_to(std::max(entry.physical_offset, log_.begin()), log_.readable_end());
-  if (!bytes) return std::nullopt;
-  auto record = message::decode_record(bytes->bytes);
-  if (!record || record->physical_offset != entry.physical_offset) return std::nullopt;
-  return record->store_timestamp_ms;
-}
-
-QueueOffset FileMessageStore::offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
-                                             TimeBoundary boundary) {
-  auto queue = queues_.find(topic, queue_id);
-  if (!queue) return 0;
-  const QueueOffset min = queue->min(), max = queue->max();
-  // The first offset whose time is beyond the limit; store times do not go back along a queue.
-  QueueOffset low = min, high = max;
-  while (low < high) {
-    QueueOffset middle = low + (high - low) / 2;
-    // A damaged message has no time; the nearest one in front of it that has stands for it.
-    QueueOffset probe = middle;
-    std::optional<int64_t> time;
-    for (; probe >= low && !time; --probe) {
-      auto entry = queue->read(probe, 1);
-      if (!entry.empty()) time = time_of(entry.front());
-    }
-    ++probe;
-    bool before = !time || (boundary == TimeBoundary::kLower ? *time < time_ms : *time <= time_ms);
-    if (before) {
-      low = middle + 1;
-    } else {
-      high = probe;
-    }
-  }
-  return boundary == TimeBoundary::kLower ? low : std::max(min, low - 1);
-}
-
-std::optional<int64_t> FileMessageStore::store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) {
-  auto queue = queues_.find(topic, queue_id);
-  if (!queue) return std::nullopt;
-  auto entry = queue->read(offset, 1);
-  return entry.empty() ? std::nullopt : time_of(entry.front());
-}
-
-std::optional<SharedBytes> FileMessageStore::record_at(LogOffset offset) {
-  if (offset < log_.begin() || end_of_hole(holes_, offset) >= 0) return std::nullopt;
-  auto rest = log_.read_up_to(offset, log_.readable_end());
-  if (!rest) return std::nullopt;
-  auto position = look_at(rest->bytes, offset, offset < written_by_others_);
-  if (position.kind != LogPosition::Kind::kRecord) return std::nullopt;
-  rest->bytes = rest->bytes.substr(0, static_cast<size_t>(position.bytes));
-  return rest;
 }
 
 std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,

@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kMagic = 0x41515146;  // "AQQF"
 constexpr uint32_t kVersion = 1;
+constexpr size_t kFloorBytes = 32;
 constexpr size_t kHeadBytes = 16;  // magic, version, number of queues
 constexpr size_t kCrcBytes = 4;
 
@@ -23,10 +24,10 @@ std::string QueueFloors::encode_locked() const {
   append_be<uint32_t>(raw, kMagic);
   append_be<uint32_t>(raw, kVersion);
   append_be<int64_t>(raw, static_cast<int64_t>(floors_.size()));
-  for (const auto& [key, next] : floors_) {
+  for (const auto& [key, floor] : floors_) {
     append_be<uint16_t>(raw, static_cast<uint16_t>(key.size()));
     raw += key;
-    append_be<int64_t>(raw, next);
+    for (int64_t field : {floor.next, floor.last_record, floor.min, floor.first_record}) append_be<int64_t>(raw, field);
   }
   append_be<uint32_t>(raw, crc32(raw));
   return raw;
@@ -42,9 +43,11 @@ bool QueueFloors::decode_locked(std::string_view raw) {
   for (; count > 0; --count) {
     if (body.size() < 2) return false;
     auto key_bytes = static_cast<size_t>(load_be<uint16_t>(body.data()));
-    if (body.size() < 2 + key_bytes + 8) return false;
-    floors_[std::string(body.substr(2, key_bytes))] = load_be<int64_t>(body.data() + 2 + key_bytes);
-    body.remove_prefix(2 + key_bytes + 8);
+    if (body.size() < 2 + key_bytes + kFloorBytes) return false;
+    const char* fields = body.data() + 2 + key_bytes;
+    floors_[std::string(body.substr(2, key_bytes))] = {load_be<int64_t>(fields), load_be<int64_t>(fields + 8),
+                                                       load_be<int64_t>(fields + 16), load_be<int64_t>(fields + 24)};
+    body.remove_prefix(2 + key_bytes + kFloorBytes);
   }
   return body.empty();
 }
@@ -66,12 +69,13 @@ Status QueueFloors::load() {
 QueueOffset QueueFloors::of(std::string_view key) const {
   std::lock_guard lock(mutex_);
   auto found = floors_.find(key);
-  return found == floors_.end() ? 0 : found->second;
+  return found == floors_.end() ? 0 : found->second.next;
 }
 
 QueueFloors::Offsets QueueFloors::joined(const Offsets& offsets) const {
   std::lock_guard lock(mutex_);
-  auto all = floors_;
+  std::map<std::string, QueueOffset> all;
+  for (const auto& [key, floor] : floors_) all[key] = floor.next;
   for (const auto& [key, next] : offsets) {
     auto& floor = all[key];
     floor = std::max(floor, next);
@@ -79,15 +83,28 @@ QueueFloors::Offsets QueueFloors::joined(const Offsets& offsets) const {
   return {all.begin(), all.end()};
 }
 
-void QueueFloors::raise(const Offsets& offsets) {
+QueueFloors::Floors QueueFloors::all() const {
   std::lock_guard lock(mutex_);
-  for (const auto& [key, next] : offsets) {
-    if (next <= 0) continue;
-    auto& floor = floors_[key];
-    if (next <= floor) continue;
-    floor = next;
-    ++changes_;
-  }
+  return {floors_.begin(), floors_.end()};
+}
+
+void QueueFloors::raise_locked(const std::string& key, const QueueFloor& floor) {
+  if (floor.next <= 0) return;
+  auto& known = floors_[key];
+  if (floor.next < known.next || floor == known) return;
+  known = floor;
+  ++changes_;
+}
+
+void QueueFloors::retire(const Offsets& offsets) {
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, next] : offsets) raise_locked(key, {next, -1, next, -1});
+  if (!proposal_) return;
+  auto retired = [&](const auto& proposed) {
+    return std::any_of(offsets.begin(), offsets.end(), [&](const auto& each) { return each.first == proposed.first; });
+  };
+  auto& floors = proposal_->floors;
+  floors.erase(std::remove_if(floors.begin(), floors.end(), retired), floors.end());
 }
 
 Status QueueFloors::save() {
@@ -114,9 +131,9 @@ Status QueueFloors::save() {
   return {};
 }
 
-void QueueFloors::propose(Offsets offsets, LogOffset covers, LogOffset needs) {
+void QueueFloors::propose(Floors floors, LogOffset covers, LogOffset needs) {
   std::lock_guard lock(mutex_);
-  proposal_ = Proposal{std::move(offsets), covers, needs};
+  proposal_ = Proposal{std::move(floors), covers, needs};
 }
 
 bool QueueFloors::proposed() const {
@@ -125,17 +142,17 @@ bool QueueFloors::proposed() const {
 }
 
 Status QueueFloors::save_proposed(LogOffset flushed) {
-  Proposal proposal;
+  LogOffset covers = 0;
   {
     std::lock_guard lock(mutex_);
     if (!proposal_ || proposal_->needs > flushed) return {};
-    proposal = std::move(*proposal_);
+    for (const auto& [key, floor] : proposal_->floors) raise_locked(key, floor);
+    covers = proposal_->covers;
     proposal_.reset();
   }
-  raise(proposal.offsets);
   APOGEE_TRY(save());
   std::lock_guard lock(mutex_);
-  covered_ = std::max(covered_, proposal.covers);
+  covered_ = std::max(covered_, covers);
   return {};
 }
 

@@ -16,12 +16,23 @@
 
 namespace apogee::store {
 
+/// What the floor table has of a queue.
+struct QueueFloor {
+  QueueOffset next = 0;         ///< its next offset is never below this
+  LogOffset last_record = -1;   ///< of the message in front of `next`; -1: not known, or the queue was given up
+  QueueOffset min = 0;          ///< its first message
+  LogOffset first_record = -1;  ///< of the message at `min`, or of one in front of it; -1 as above
+  bool operator==(const QueueFloor&) const = default;
+};
+
 /// The floor table: no queue's next offset is ever below what stands here, also when the queue's files and its
-/// records are gone. Kept in the file `queueFloors` (store/formats.md). Thread: any.
+/// records are gone. What it knows of their first and last messages tells whether a queue that is shorter than it was
+/// can be built again from the log. Kept in the file `queueFloors` (store/formats.md). Thread: any.
 class QueueFloors {
  public:
   /// By ConsumeQueues::queue_key().
   using Offsets = std::vector<std::pair<std::string, QueueOffset>>;
+  using Floors = std::vector<std::pair<std::string, QueueFloor>>;
 
   QueueFloors(std::string path, io::FileSystem& files, const Logger& logger)
       : path_(std::move(path)), files_(files), logger_(logger) {}
@@ -33,14 +44,15 @@ class QueueFloors {
   /// The given offsets, none below its floor, and the floors of all other queues.
   [[nodiscard]] Offsets joined(const Offsets& offsets) const;
 
-  /// Raises floors at once. Durable after save().
-  void raise(const Offsets& offsets);
+  [[nodiscard]] Floors all() const;
+  /// Raises floors at once, of queues that are given up now: nobody misses their messages. Durable after save().
+  void retire(const Offsets& offsets);
   /// Writes the table if it changed since the last time: temporary file, sync, rename.
   [[nodiscard]] Status save();
 
   /// Raises floors as soon as the log is on disk up to `needs`: a floor above what a loss of power leaves of the log
   /// would make a gap. `covers`: all records in front of it are counted in these offsets.
-  void propose(Offsets offsets, LogOffset covers, LogOffset needs);
+  void propose(Floors floors, LogOffset covers, LogOffset needs);
   [[nodiscard]] bool proposed() const;
   /// Raises and saves what was proposed, if the log is on disk far enough.
   [[nodiscard]] Status save_proposed(LogOffset flushed);
@@ -49,9 +61,10 @@ class QueueFloors {
 
  private:
   struct Proposal {
-    Offsets offsets;
+    Floors floors;
     LogOffset covers = 0, needs = 0;
   };
+  void raise_locked(const std::string& key, const QueueFloor& floor);
   [[nodiscard]] std::string encode_locked() const;
   [[nodiscard]] bool decode_locked(std::string_view raw);
 
@@ -60,10 +73,10 @@ class QueueFloors {
   const Logger& logger_;
   std::mutex save_mutex_;  // before mutex_; one save at a time
   mutable std::mutex mutex_;
-  std::map<std::string, QueueOffset, std::less<>> floors_;  // guarded by mutex_
-  uint64_t changes_ = 0, saved_changes_ = 0;                // guarded by mutex_
-  std::optional<Proposal> proposal_;                        // guarded by mutex_
-  LogOffset covered_ = 0;                                   // guarded by mutex_
+  std::map<std::string, QueueFloor, std::less<>> floors_;  // guarded by mutex_
+  uint64_t changes_ = 0, saved_changes_ = 0;               // guarded by mutex_
+  std::optional<Proposal> proposal_;                       // guarded by mutex_
+  LogOffset covered_ = 0;                                  // guarded by mutex_
 };
 
 }  // namespace apogee::store

@@ -88,6 +88,9 @@ class FileSystem {
   [[nodiscard]] virtual double used_ratio(const std::string& path) = 0;
 };
 
+/// Makes a directory and those above it that are missing, and makes their names durable.
+[[nodiscard]] Status make_durable_directories(FileSystem& files, const std::string& path);
+
 /// The real one. Stateless; lives as long as the process.
 FileSystem& posix_file_system();
 

@@ -254,6 +254,18 @@ class PosixFileSystem final : public FileSystem {
 
 }  // namespace
 
+Status make_durable_directories(FileSystem& files, const std::string& path) {
+  std::vector<std::string> above_made;
+  for (std::filesystem::path at = path; !at.empty() && !files.exists(at.string()); at = at.parent_path()) {
+    auto above = at.parent_path();
+    above_made.push_back(above.empty() ? "." : above.string());
+    if (above == at) break;
+  }
+  APOGEE_TRY(files.make_directories(path));
+  for (const auto& above : above_made) APOGEE_TRY(files.sync_directory(above));
+  return {};
+}
+
 FileSystem& posix_file_system() {
   static PosixFileSystem instance;
   return instance;

@@ -61,7 +61,8 @@ std::map<QueueOffset, std::string> read_all(MessageStore& store, QueueOffset fro
     bool goes_on = got.status == GetStatus::kFound || got.status == GetStatus::kMessageWasRemoving ||
                    got.status == GetStatus::kOffsetTooSmall || got.status == GetStatus::kNoMatchedMessage;
     if (!goes_on) break;
-    REQUIRE(got.next_begin_offset > from);
+    REQUIRE(got.next_begin_offset >= from);
+    if (got.next_begin_offset == from) test::pause(std::chrono::milliseconds(2));  // waits for a repair
     from = got.next_begin_offset;
   }
   return found;
@@ -132,7 +133,7 @@ TEST_CASE("Recovery: a damaged message that only its queue knows is left out whe
   auto found = read_all(*running.store);
   CHECK(found.size() == 19);
   CHECK(found.count(10) == 0);
-  CHECK(running.logged("the message with offset 10 is not at " + std::to_string(crashed.offsets[10])));
+  CHECK(running.logged("1 messages from 10 to 10 are damaged in the log and lost"));
 }
 
 TEST_CASE("Recovery: a queue's entry that points to another message is not followed", "[store][recovery]") {
@@ -148,9 +149,60 @@ TEST_CASE("Recovery: a queue's entry that points to another message is not follo
   file.close();
   Running running(small_options(crashed.root));
   auto found = read_all(*running.store);
-  CHECK(found.size() == 19);
-  CHECK(found.count(3) == 0);
-  CHECK(found[7] == Crashed::body(7));
+  CHECK(found.size() == 20);
+  for (const auto& [offset, body] : found) CHECK(body == Crashed::body(static_cast<int>(offset)));
+  CHECK(running.logged("1 wrong entries from 3 on were found in the log and written again"));
+}
+
+TEST_CASE("Recovery: entries that were wiped come back from the log", "[store][recovery]") {
+  Crashed crashed(350);
+  { Running running(small_options(crashed.root)); }
+  const int part = GENERATE(0, 1, 2);
+  fs::path file = crashed.root / "consumequeue" / "T" / "0" / file_name_of(part * 2'000);
+  {
+    std::fstream queue(file, std::ios::in | std::ios::out | std::ios::binary);
+    queue.seekp(20 * 10);
+    queue << std::string(20 * 60, '\0');
+  }
+  for (int start = 0; start < 2; ++start) {
+    Running running(small_options(crashed.root));
+    CHECK(running.store->min_offset("T", 0) == 0);
+    CHECK(running.store->max_offset("T", 0) == 350 + start);
+    auto found = read_all(*running.store);
+    CHECK(static_cast<int>(found.size()) == 350 + start);
+    for (int i = 0; i < 350; ++i) CHECK(found[i] == Crashed::body(i));
+    CHECK(put(*running.store, "T", 0, "next").queue_offset == 350 + start);
+  }
+}
+
+TEST_CASE("Recovery: missing files of a queue are built again from the log", "[store][recovery]") {
+  Crashed crashed(350);
+  const bool clean = GENERATE(false, true);
+  { Running running(small_options(crashed.root)); }
+  if (!clean) std::ofstream(crashed.root / "abort") << "1";
+  const int part = GENERATE(-1, 0, 1, 3);
+  fs::path queue = crashed.root / "consumequeue" / "T" / "0";
+  fs::remove_all(part < 0 ? queue : queue / file_name_of(part * 2'000));
+  Running running(small_options(crashed.root));
+  CHECK(running.store->min_offset("T", 0) == 0);
+  CHECK(running.store->max_offset("T", 0) == 350);
+  CHECK(read_all(*running.store).size() == 350);
+  CHECK(put(*running.store, "T", 0, "next").queue_offset == 350);
+}
+
+TEST_CASE("Recovery: the queues of a deleted topic do not come back", "[store][recovery]") {
+  Directory directory;
+  {
+    Running running(small_options(directory.path));
+    for (int i = 0; i < 20; ++i) put(*running.store, "T", 0, "b");
+    for (int i = 0; i < 20; ++i) put(*running.store, "Other", 0, "b");
+    REQUIRE(running.wait_for("Other-0", 20));
+    running.store->delete_topic("T");
+  }
+  Running running(small_options(directory.path));
+  CHECK(running.store->max_offset("T", 0) == 0);
+  CHECK(running.store->max_offset("Other", 0) == 20);
+  CHECK(put(*running.store, "T", 0, "b").queue_offset == 20);
 }
 
 TEST_CASE("Recovery: a checkpoint that is not of this log is not trusted", "[store][recovery]") {

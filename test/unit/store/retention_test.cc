@@ -563,10 +563,10 @@ TEST_CASE("Floor table: never falls, survives damage, and waits for the log", "[
   {
     QueueFloors floors(path, files, logger);
     REQUIRE(floors.load());
-    floors.raise({{"T-0", 5}, {"T-1", 9}, {"Empty-0", 0}});
-    floors.raise({{"T-0", 3}});
+    floors.retire({{"T-0", 5}, {"T-1", 9}, {"Empty-0", 0}});
+    floors.retire({{"T-0", 3}});
     REQUIRE(floors.save());
-    floors.propose({{"T-0", 8}}, 1'000, 1'500);
+    floors.propose({{"T-0", {8, 700, 2, 100}}}, 1'000, 1'500);
     REQUIRE(floors.save_proposed(1'499));
     CHECK(floors.covered() == 0);
     CHECK(floors.of("T-0") == 5);
@@ -577,6 +577,7 @@ TEST_CASE("Floor table: never falls, survives damage, and waits for the log", "[
   REQUIRE(again.load());
   CHECK(again.of("T-0") == 8);
   CHECK(again.of("T-1") == 9);
+  CHECK(again.all() == QueueFloors::Floors{{"T-0", {8, 700, 2, 100}}, {"T-1", {9, -1, 9, -1}}});
   CHECK(again.joined({{"T-0", 10}, {"T-1", 2}, {"New-0", 0}}) ==
         QueueFloors::Offsets{{"New-0", 0}, {"T-0", 10}, {"T-1", 9}});
   fs::resize_file(path, fs::file_size(path) - 1);

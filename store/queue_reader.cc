@@ -1,0 +1,235 @@
+#include "store/queue_reader.h"
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "common/message/message_record.h"
+
+namespace apogee::store {
+
+namespace {
+
+/// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
+constexpr int64_t kEntriesScannedMin = 800;
+/// Wrong entries that follow one another are repaired together, so many at a time.
+constexpr QueueOffset kRunMax = 4096;
+
+bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntryBytes; }
+
+}  // namespace
+
+QueueReader::Found QueueReader::look_up(const QueueEntry& entry, std::string_view topic, int32_t queue_id,
+                                        QueueOffset offset, SharedBytes* record) const {
+  if (is_blank(entry)) return Found::kGone;
+  auto bytes = parts_.log.read(entry.physical_offset, entry.record_bytes);
+  if (bytes && is_record_of(bytes->bytes, entry.physical_offset, topic, queue_id, offset,
+                            entry.physical_offset < checked_below_)) {
+    *record = std::move(*bytes);
+    return Found::kMessage;
+  }
+  // A file that retention has taken away since the entry was read.
+  return entry.physical_offset > 0 && entry.physical_offset < parts_.log.begin() ? Found::kGone : Found::kWrong;
+}
+
+/// Notes an entry for repair. False: that was tried in vain.
+bool QueueReader::suspect(std::string_view topic, int32_t queue_id, QueueOffset offset) {
+  Place place(topic, queue_id, offset);
+  {
+    std::lock_guard lock(mutex_);
+    if (given_up_.count(place) != 0) return false;
+    suspects_.insert(std::move(place));
+  }
+  parts_.wake_repair();
+  return true;
+}
+
+GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                           const TagsCodeFilter& filter) {
+  GetResult result;
+  auto queue = parts_.queues.find(topic, queue_id);
+  if (!queue) return result;
+  result.min_offset = queue->min();
+  result.max_offset = queue->max();
+  auto answer = [&](GetStatus status, QueueOffset next) {
+    result.status = status;
+    result.next_begin_offset = next;
+    return std::move(result);
+  };
+  if (result.max_offset == 0) return answer(GetStatus::kNoMessageInQueue, 0);
+  if (offset < result.min_offset) return answer(GetStatus::kOffsetTooSmall, result.min_offset);
+  if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
+  if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
+
+  auto entries =
+      queue->read(offset, filter ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
+  if (entries.empty())
+    return answer(GetStatus::kOffsetFoundNull, (offset / parts_.entries_per_file + 1) * parts_.entries_per_file);
+  QueueOffset next = offset;
+  bool removed = false;
+  for (const auto& entry : entries) {
+    if (static_cast<int32_t>(result.records.size()) >= limits.count_max) break;
+    // The filter believes the entry, so only one that could stand for a message is asked about.
+    const bool plausible = is_blank(entry) || (entry.record_bytes > 0 && entry.physical_offset >= 0);
+    if (plausible && filter && !filter(entry.tags_code)) {
+      ++next;
+      continue;
+    }
+    if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
+    SharedBytes record;
+    auto found = look_up(entry, topic, queue_id, next, &record);
+    if (found == Found::kWrong && suspect(topic, queue_id, next)) {
+      removed = true;
+      break;
+    }
+    ++next;
+    if (found != Found::kMessage) {
+      removed = true;
+      continue;
+    }
+    result.bytes += entry.record_bytes;
+    result.records.push_back(std::move(record));
+  }
+  if (!result.records.empty()) return answer(GetStatus::kFound, next);
+  return answer(removed ? GetStatus::kMessageWasRemoving : GetStatus::kNoMatchedMessage, next);
+}
+
+void QueueReader::repair(const std::function<bool()>& stopping) {
+  for (;;) {
+    Place place;
+    {
+      std::lock_guard lock(mutex_);
+      if (suspects_.empty() || stopping()) return;
+      place = *suspects_.begin();
+    }
+    repair_run(place, stopping);
+    std::lock_guard lock(mutex_);
+    suspects_.erase(place);
+  }
+}
+
+void QueueReader::repair_run(const Place& place, const std::function<bool()>& stopping) {
+  const std::string& topic = std::get<0>(place);
+  const int32_t queue_id = std::get<1>(place);
+  const QueueOffset offset = std::get<2>(place);
+  auto queue = parts_.queues.find(topic, queue_id);
+  if (!queue || offset < queue->min() || offset >= queue->max()) return;
+  // The wrong entries around this one, and the good ones next to them.
+  auto entry_at = [&](QueueOffset at) {
+    auto entry = queue->read(at, 1);
+    return entry.empty() ? QueueEntry{} : entry.front();
+  };
+  auto good = [&](QueueOffset at) {
+    SharedBytes record;
+    return look_up(entry_at(at), topic, queue_id, at, &record) == Found::kMessage;
+  };
+  QueueOffset first = offset, last = offset;
+  while (first > queue->min() && offset - first < kRunMax && !good(first - 1)) --first;
+  while (last + 1 < queue->max() && last - first < kRunMax && !good(last + 1)) ++last;
+  LogOffset from = parts_.log.begin(), to = parts_.log.readable_end();
+  if (first > queue->min() && good(first - 1)) {
+    auto before = entry_at(first - 1);
+    from = before.physical_offset + before.record_bytes;
+  }
+  if (last + 1 < queue->max() && good(last + 1)) to = entry_at(last + 1).physical_offset;
+
+  std::map<QueueOffset, QueueEntry> found;
+  for (LogOffset at = from; at < to;) {
+    if (stopping()) return;
+    auto file = parts_.log.files().at(at);
+    if (!file) break;
+    const LogOffset end = std::min(to, file->end());
+    while (at < end) {
+      auto position = look_at(file->bytes_from(at), at, false);
+      if (position.kind == LogPosition::Kind::kNothing) {
+        auto next = next_record(*file, at + 1);
+        at = next && *next > 0 ? *next : end;
+        continue;
+      }
+      if (position.kind == LogPosition::Kind::kRecord) {
+        auto record = message::decode_record(file->bytes_from(at));
+        if (record && record->queue_id == queue_id && record->topic == topic && record->queue_offset >= first &&
+            record->queue_offset <= last && message::body_crc_matches(*record))
+          found[record->queue_offset] = {at, static_cast<int32_t>(position.bytes), parts_.tags_code_of(*record)};
+      }
+      at += position.bytes;
+    }
+  }
+  std::vector<QueueEntry> entries(static_cast<size_t>(last - first + 1), {to, kBlankEntryBytes, 0});
+  LogOffset following = to;
+  for (QueueOffset at = last; at >= first; --at) {
+    auto& entry = entries[static_cast<size_t>(at - first)];
+    entry.physical_offset = following;
+    if (auto it = found.find(at); it != found.end()) entry = it->second;
+    following = entry.physical_offset;
+  }
+  if (auto written = queue->rewrite(first, entries); !written) {
+    parts_.logger.error("{}: entries {} to {} are wrong and cannot be written: {}", queue->directory(), first, last,
+                        written.error().message);
+    std::lock_guard lock(mutex_);
+    for (QueueOffset at = first; at <= last; ++at)
+      if (found.count(at) == 0) given_up_.insert({topic, queue_id, at});
+    return;
+  }
+  if (!found.empty())
+    parts_.logger.warn("{}: {} wrong entries from {} on were found in the log and written again", queue->directory(),
+                       found.size(), first);
+  if (found.size() < entries.size())
+    parts_.logger.error("{}: {} messages from {} to {} are damaged in the log and lost; mqstore verify tells more",
+                        queue->directory(), entries.size() - found.size(), first, last);
+}
+
+std::optional<int64_t> QueueReader::time_of(const QueueEntry& entry) const {
+  if (is_blank(entry) && entry.physical_offset == 0) return std::nullopt;
+  auto bytes = parts_.log.read_up_to(std::max(entry.physical_offset, parts_.log.begin()), parts_.log.readable_end());
+  if (!bytes) return std::nullopt;
+  auto record = message::decode_record(bytes->bytes);
+  if (!record || record->physical_offset != entry.physical_offset) return std::nullopt;
+  return record->store_timestamp_ms;
+}
+
+QueueOffset QueueReader::offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
+                                        TimeBoundary boundary) const {
+  auto queue = parts_.queues.find(topic, queue_id);
+  if (!queue) return 0;
+  const QueueOffset min = queue->min(), max = queue->max();
+  // The first offset whose time is beyond the limit; store times do not go back along a queue.
+  QueueOffset low = min, high = max;
+  while (low < high) {
+    QueueOffset middle = low + (high - low) / 2;
+    // A damaged message has no time; the nearest one in front of it that has stands for it.
+    QueueOffset probe = middle;
+    std::optional<int64_t> time;
+    for (; probe >= low && !time; --probe) {
+      auto entry = queue->read(probe, 1);
+      if (!entry.empty()) time = time_of(entry.front());
+    }
+    ++probe;
+    bool before = !time || (boundary == TimeBoundary::kLower ? *time < time_ms : *time <= time_ms);
+    if (before) {
+      low = middle + 1;
+    } else {
+      high = probe;
+    }
+  }
+  return boundary == TimeBoundary::kLower ? low : std::max(min, low - 1);
+}
+
+std::optional<int64_t> QueueReader::store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) const {
+  auto queue = parts_.queues.find(topic, queue_id);
+  if (!queue) return std::nullopt;
+  auto entry = queue->read(offset, 1);
+  return entry.empty() ? std::nullopt : time_of(entry.front());
+}
+
+std::optional<SharedBytes> QueueReader::record_at(LogOffset offset) const {
+  if (offset < parts_.log.begin() || (holes_ != nullptr && end_of_hole(*holes_, offset) >= 0)) return std::nullopt;
+  auto rest = parts_.log.read_up_to(offset, parts_.log.readable_end());
+  if (!rest) return std::nullopt;
+  auto position = look_at(rest->bytes, offset, offset < checked_below_);
+  if (position.kind != LogPosition::Kind::kRecord) return std::nullopt;
+  rest->bytes = rest->bytes.substr(0, static_cast<size_t>(position.bytes));
+  return rest;
+}
+
+}  // namespace apogee::store
