@@ -11,7 +11,6 @@
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
 #include "common/message/sys_flag.h"
-#include "store/recovery.h"
 
 namespace apogee::store {
 
@@ -110,16 +109,6 @@ void MessageIndex::wake() {
   wanted_.notify_one();
 }
 
-std::optional<SharedBytes> MessageIndex::record_at(LogOffset offset) const {
-  if (offset < log_.begin()) return std::nullopt;
-  auto rest = log_.read_up_to(offset, log_.readable_end());
-  if (!rest) return std::nullopt;
-  auto there = look_at(rest->bytes, offset, false);
-  if (there.kind != LogPosition::Kind::kRecord) return std::nullopt;
-  rest->bytes = rest->bytes.substr(0, static_cast<size_t>(there.bytes));
-  return rest;
-}
-
 Status MessageIndex::open() {
   log_begin_->store(log_.begin(), std::memory_order_relaxed);
   auto opened = IndexDb::open(options_.db, log_begin_);
@@ -152,7 +141,7 @@ LogOffset MessageIndex::resume_position(const IndexProgress& progress) const {
   if (progress.position <= begin) return begin;
   for (size_t i = progress.marks.size(); i-- > 0;) {
     const auto& mark = progress.marks[i];
-    auto record = record_at(mark.offset);
+    auto record = log_.record_at(mark.offset);
     if (!record || fingerprint_of(record->bytes) != mark.fingerprint) continue;
     if (i + 1 == progress.marks.size() && progress.position <= end) return progress.position;
     return mark.offset + static_cast<LogOffset>(record->size());
@@ -216,11 +205,13 @@ MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) 
   Batch batch;
   const LogOffset from = at;
   while (!bytes.empty() && at - from < kBatchBytesMax) {
-    auto there = look_at(bytes, at, false);
+    const LogOffset hole_end = log_.end_of_hole(at);
+    auto there = hole_end < 0 ? look_at(bytes, at, false) : LogPosition{};
     if (there.kind == LogPosition::Kind::kNothing) {
-      logger_.error("message index: nothing that could be a message at {}, {} bytes skipped", at, bytes.size());
-      at += static_cast<LogOffset>(bytes.size());
-      break;
+      const LogOffset next = hole_end < 0 ? log_.next_record(at + 1) : hole_end;
+      there.bytes = static_cast<int64_t>(bytes.size());
+      if (next > at) there.bytes = std::min(there.bytes, next - at);
+      if (hole_end < 0) logger_.warn("message index: no message at {}, {} bytes skipped", at, there.bytes);
     }
     if (there.kind == LogPosition::Kind::kRecord) {
       if (auto record = message::decode_record(bytes)) {
@@ -368,7 +359,7 @@ Result<KeyAnswer> MessageIndex::query(const KeyQuery& query) {
   const LogOffset begin = log_.begin();
   auto visit = [&](const IndexEntry& entry) {
     if (entry.offset < begin) return true;
-    auto record = record_at(entry.offset);
+    auto record = log_.record_at(entry.offset);
     if (!record) return true;
     auto fields = message::decode_record(record->bytes);
     // Another message may have the hash, and another one may be there since the log lost its tail.
@@ -394,6 +385,39 @@ Result<KeyAnswer> MessageIndex::query(const KeyQuery& query) {
     return scanned.error();
   }
   return answer;
+}
+
+void MessageIndex::tell(StoreFigures& figures) const {
+  figures.indexed_offset = position();
+  figures.index_entries_total = entries_total();
+  figures.index_cpu_ns = cpu_ns_.load(std::memory_order_relaxed);
+}
+
+std::unique_ptr<MessageIndex> make_message_index(const StoreOptions& options, const CommitLog& log,
+                                                 const std::vector<Hole>& holes,
+                                                 std::function<std::optional<SharedBytes>(LogOffset offset)> record_at,
+                                                 io::FileSystem& files, const Logger& logger) {
+  if (!options.message_index_enabled) return nullptr;
+  MessageIndex::Log reader;
+  reader.begin = [&log] { return log.begin(); };
+  reader.readable_end = [&log] { return log.readable_end(); };
+  reader.read_up_to = [&log](LogOffset from, LogOffset end) { return log.read_up_to(from, end); };
+  reader.record_at = std::move(record_at);
+  reader.end_of_hole = [&holes](LogOffset offset) { return end_of_hole(holes, offset); };
+  reader.next_record = [&log](LogOffset from) -> LogOffset {
+    auto file = log.files().at(from);
+    return file ? next_record(*file, from).value_or(-1) : -1;
+  };
+  MessageIndex::Options index;
+  index.db.directory = options.root_dir + "/indexdb";
+  index.db.cache_bytes = static_cast<size_t>(options.message_index_cache_bytes);
+  return std::make_unique<MessageIndex>(std::move(reader), std::move(index), files, logger);
+}
+
+Result<KeyAnswer> query_index(MessageIndex* index, const KeyQuery& query) {
+  if (index == nullptr)
+    return Error(Errc::kUnsupported, "messageIndexEnable is false: messages cannot be found by key");
+  return index->query(query);
 }
 
 }  // namespace apogee::store

@@ -18,8 +18,10 @@
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
 #include "common/message/message_record.h"
+#include "store/commit_log.h"
 #include "store/index_db.h"
 #include "store/message_store.h"
+#include "store/recovery.h"
 
 namespace apogee::store {
 
@@ -34,10 +36,15 @@ void visit_keys(const message::RecordView& record, const std::function<void(std:
 /// up to date therefore builds it anew.
 class MessageIndex {
  public:
-  /// What it reads of the log; as the members of CommitLog with these names.
+  /// What it reads of the log; as the members of CommitLog and MessageStore with these names.
   struct Log {
     std::function<LogOffset()> begin, readable_end;
     std::function<std::optional<SharedBytes>(LogOffset from, LogOffset end)> read_up_to;
+    std::function<std::optional<SharedBytes>(LogOffset offset)> record_at;
+    /// Where the hole ends that holds the offset; -1: it is in none.
+    std::function<LogOffset(LogOffset offset)> end_of_hole;
+    /// The first record at or behind an offset, in its file; -1: there is none.
+    std::function<LogOffset(LogOffset from)> next_record;
   };
   struct Options {
     IndexDb::Options db;
@@ -63,14 +70,13 @@ class MessageIndex {
   /// Everything in front of it is in the index (in memory at least). Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
   [[nodiscard]] int64_t entries_total() const { return entries_total_.load(std::memory_order_relaxed); }
-  [[nodiscard]] int64_t cpu_ns() const { return cpu_ns_.load(std::memory_order_relaxed); }
+  void tell(StoreFigures& figures) const;  ///< what there is to tell of the index; thread: any
 
  private:
   struct Batch;
   void run();
   [[nodiscard]] Status open();
   [[nodiscard]] LogOffset resume_position(const IndexProgress& progress) const;
-  [[nodiscard]] std::optional<SharedBytes> record_at(LogOffset offset) const;
   /// Indexes one batch; `more` tells whether there is more to do at once.
   [[nodiscard]] Status step(bool& more);
   [[nodiscard]] Batch collect(std::string_view bytes, LogOffset at) const;
@@ -107,5 +113,13 @@ class MessageIndex {
   std::atomic<bool> asleep_{false};
   std::thread thread_;
 };
+
+/// Of a store: with its settings, in ROOT/indexdb. Null when messageIndexEnable is false. What it is given must outlive
+/// it; the holes are read from start() on.
+[[nodiscard]] std::unique_ptr<MessageIndex> make_message_index(
+    const StoreOptions& options, const CommitLog& log, const std::vector<Hole>& holes,
+    std::function<std::optional<SharedBytes>(LogOffset offset)> record_at, io::FileSystem& files, const Logger& logger);
+/// Asks the index, if there is one; see MessageStore::query.
+[[nodiscard]] Result<KeyAnswer> query_index(MessageIndex* index, const KeyQuery& query);
 
 }  // namespace apogee::store

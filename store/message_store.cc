@@ -82,7 +82,8 @@ class FileMessageStore final : public MessageStore {
         retention_({log_, files_, logger, log_options(options_).directory, options_.root_dir + "/consumequeue",
                     options_.disk_used_ratio_max, options_.now_ms},
                    options_.retention),
-        index_(make_index()) {
+        index_(make_message_index(
+            options_, log_, holes_, [this](LogOffset at) { return record_at(at); }, files_, logger)) {
     queues_.set_floors(floors_);
   }
   ~FileMessageStore() override { stop(); }
@@ -112,7 +113,7 @@ class FileMessageStore final : public MessageStore {
   std::optional<SharedBytes> record_at(LogOffset offset) override { return reader_.record_at(offset); }
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
-  Result<KeyAnswer> query(const KeyQuery& query) override;
+  Result<KeyAnswer> query(const KeyQuery& query) override { return query_index(index_.get(), query); }
   void delete_topic(std::string_view topic) override;
   std::vector<std::string> topics() override { return queues_.topics(); }
   Result<size_t> clean_expired_queues() override;
@@ -136,7 +137,6 @@ class FileMessageStore final : public MessageStore {
     log.warm_files = options.warm_log_files;
     return log;
   }
-  [[nodiscard]] std::unique_ptr<MessageIndex> make_index();
   [[nodiscard]] std::string path(const char* name) const { return options_.root_dir + "/" + name; }
   [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
   void place(CommitLog::Unit unit, PutCallback done);
@@ -173,16 +173,6 @@ class FileMessageStore final : public MessageStore {
   Dispatcher::SyncedTo synced_to_;        // the keeper's: the last place that a checkpoint may name
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
-
-std::unique_ptr<MessageIndex> FileMessageStore::make_index() {
-  if (!options_.message_index_enabled) return nullptr;
-  MessageIndex::Log log{[this] { return log_.begin(); }, [this] { return log_.readable_end(); },
-                        [this](LogOffset from, LogOffset end) { return log_.read_up_to(from, end); }};
-  MessageIndex::Options index;
-  index.db.directory = options_.root_dir + "/indexdb";
-  index.db.cache_bytes = static_cast<size_t>(options_.message_index_cache_bytes);
-  return std::make_unique<MessageIndex>(std::move(log), std::move(index), files_, logger_);
-}
 
 Status FileMessageStore::recover() {
   APOGEE_TRY(io::make_durable_directories(files_, options_.root_dir));
@@ -473,11 +463,6 @@ std::vector<QueueEntry> FileMessageStore::queue_entries(std::string_view topic, 
   return queue ? queue->read(from, count) : std::vector<QueueEntry>{};
 }
 
-Result<KeyAnswer> FileMessageStore::query(const KeyQuery& query) {
-  if (!index_) return Error(Errc::kUnsupported, "messageIndexEnable is false: messages cannot be found by key");
-  return index_->query(query);
-}
-
 StoreFigures FileMessageStore::figures() {
   StoreFigures figures;
   figures.log_min_offset = log_.begin();
@@ -491,11 +476,7 @@ StoreFigures FileMessageStore::figures() {
   figures.put_messages_total = put_messages_;
   figures.put_bytes_total = put_bytes_;
   figures.put_failed_total = put_failed_;
-  if (index_) {
-    figures.indexed_offset = index_->position();
-    figures.index_entries_total = index_->entries_total();
-    figures.index_cpu_ns = index_->cpu_ns();
-  }
+  if (index_) index_->tell(figures);
   figures.page_cache_lock_ms = log_.append_busy_ms();
   if (auto first = record_at(figures.log_min_offset))
     if (auto record = message::decode_record(first->bytes))

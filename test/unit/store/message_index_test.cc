@@ -49,13 +49,30 @@ struct FakeLog {
     end = at + static_cast<LogOffset>(message::record_bytes(fields));
     return at;
   }
+  std::optional<SharedBytes> read(LogOffset from, LogOffset to) {
+    if (from < begin || from >= to || to > end) return std::nullopt;
+    return SharedBytes{bytes,
+                       std::string_view(*bytes).substr(static_cast<size_t>(from), static_cast<size_t>(to - from))};
+  }
   MessageIndex::Log reader() {
-    return {[this] { return begin.load(); }, [this] { return end.load(); },
-            [this](LogOffset from, LogOffset to) -> std::optional<SharedBytes> {
-              if (from < begin || from >= to || to > end) return std::nullopt;
-              return SharedBytes{
-                  bytes, std::string_view(*bytes).substr(static_cast<size_t>(from), static_cast<size_t>(to - from))};
-            }};
+    MessageIndex::Log log;
+    log.begin = [this] { return begin.load(); };
+    log.readable_end = [this] { return end.load(); };
+    log.read_up_to = [this](LogOffset from, LogOffset to) { return read(from, to); };
+    log.record_at = [this](LogOffset offset) -> std::optional<SharedBytes> {
+      auto rest = read(offset, end);
+      if (!rest) return std::nullopt;
+      auto there = look_at(rest->bytes, offset, false);
+      if (there.kind != LogPosition::Kind::kRecord) return std::nullopt;
+      return SharedBytes{rest->owner, rest->bytes.substr(0, static_cast<size_t>(there.bytes))};
+    };
+    log.end_of_hole = [](LogOffset) -> LogOffset { return -1; };
+    log.next_record = [this](LogOffset from) -> LogOffset {
+      for (LogOffset at = from; at < end; ++at)
+        if (look_at(read(at, end)->bytes, at, true).kind == LogPosition::Kind::kRecord) return at;
+      return -1;
+    };
+    return log;
   }
 };
 
@@ -392,4 +409,19 @@ TEST_CASE("MessageIndex: entries disappear with their log files", "[store][index
   Bench bench(log, options);
   bench.settle();
   CHECK(bench.offsets(by("k")) == std::vector<LogOffset>{late});
+}
+
+TEST_CASE("MessageIndex: what is no message in the log is passed over", "[store][index]") {
+  Directory directory;
+  FakeLog log;
+  log.add({"T", "k", "U0"});
+  auto bad = log.add({"T", "k", "U1"});
+  log.add({"T", "k", "U2"});
+  log.bytes->replace(static_cast<size_t>(bad), 80, 80, 'x');
+  Bench bench(log, Bench::options_for(directory.path / "indexdb"));
+  bench.settle();
+  CHECK(bench.offsets(by("U0")).size() == 1);
+  CHECK(bench.offsets(by("U1")).empty());
+  CHECK(bench.offsets(by("U2")).size() == 1);
+  CHECK(bench.logged("no message at"));
 }
