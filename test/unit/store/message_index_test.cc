@@ -1,6 +1,8 @@
 #include "store/message_index.h"
 
 #include <rocksdb/db.h>
+#include <rocksdb/env.h>
+#include <rocksdb/file_system.h>
 
 #include <fstream>
 #include <map>
@@ -424,4 +426,101 @@ TEST_CASE("MessageIndex: what is no message in the log is passed over", "[store]
   CHECK(bench.offsets(by("U1")).empty());
   CHECK(bench.offsets(by("U2")).size() == 1);
   CHECK(bench.logged("no message at"));
+}
+
+namespace {
+
+/// A disk that takes nothing more for a while. Thread: any.
+class FullDisk final : public rocksdb::FileSystemWrapper {
+ public:
+  FullDisk() : FileSystemWrapper(rocksdb::FileSystem::Default()) {}
+  const char* Name() const override { return "FullDisk"; }
+  std::atomic<bool> full{false}, broken{false};
+
+  [[nodiscard]] rocksdb::IOStatus state() const {
+    if (full) return rocksdb::IOStatus::NoSpace("injected");
+    if (broken) return rocksdb::IOStatus::IOError("injected");
+    return rocksdb::IOStatus::OK();
+  }
+  rocksdb::IOStatus NewWritableFile(const std::string& name, const rocksdb::FileOptions& options,
+                                    std::unique_ptr<rocksdb::FSWritableFile>* file,
+                                    rocksdb::IODebugContext* context) override {
+    if (auto now = state(); !now.ok()) return now;
+    std::unique_ptr<rocksdb::FSWritableFile> opened;
+    auto status = FileSystemWrapper::NewWritableFile(name, options, &opened, context);
+    if (status.ok()) *file = std::make_unique<Writable>(std::move(opened), *this);
+    return status;
+  }
+
+ private:
+  class Writable final : public rocksdb::FSWritableFileOwnerWrapper {
+   public:
+    Writable(std::unique_ptr<rocksdb::FSWritableFile> file, const FullDisk& disk)
+        : FSWritableFileOwnerWrapper(std::move(file)), disk_(disk) {}
+    rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                             rocksdb::IODebugContext* context) override {
+      auto now = disk_.state();
+      return now.ok() ? FSWritableFileOwnerWrapper::Append(data, options, context) : now;
+    }
+    rocksdb::IOStatus Append(const rocksdb::Slice& data, const rocksdb::IOOptions& options,
+                             const rocksdb::DataVerificationInfo& /*info*/, rocksdb::IODebugContext* context) override {
+      return Append(data, options, context);
+    }
+    rocksdb::IOStatus Sync(const rocksdb::IOOptions& options, rocksdb::IODebugContext* context) override {
+      auto now = disk_.state();
+      return now.ok() ? FSWritableFileOwnerWrapper::Sync(options, context) : now;
+    }
+
+   private:
+    const FullDisk& disk_;
+  };
+};
+
+}  // namespace
+
+TEST_CASE("MessageIndex: a disk that is full or fails is waited for, and nothing is lost from it", "[store][index]") {
+  Directory directory;
+  FakeLog log;
+  auto disk = std::make_shared<FullDisk>();
+  auto env = rocksdb::NewCompositeEnv(disk);
+  auto options = Bench::options_for(directory.path / "indexdb");
+  options.db.env = env.get();
+  options.db.memtable_bytes = 64 << 10;
+  options.flush_interval = std::chrono::milliseconds(5);
+  const bool full = GENERATE(true, false), stop_meanwhile = GENERATE(false, true),
+             from_the_start = GENERATE(false, true);
+  auto& failing = full ? disk->full : disk->broken;
+  failing = from_the_start;
+  auto bench = std::make_unique<Bench>(log, options);
+  int sent = 0;
+  auto send = [&](int count) {
+    for (; count > 0; --count, ++sent) {
+      log.add({"T", "k", "U" + std::to_string(sent), 1'000 + sent});
+      if (sent % 10 == 0) bench->index->wake();
+    }
+  };
+  send(500);
+  if (!from_the_start) bench->settle();
+  failing = true;
+  send(3'000);
+  REQUIRE(eventually([&] {
+    bench->index->wake();
+    return bench->logged(full ? "No space left" : "injected");
+  }));
+  auto meanwhile = bench->index->query(by("U1"));
+  if (meanwhile && !from_the_start) CHECK(meanwhile->records.size() == 1);
+  CHECK((!meanwhile || !meanwhile->incomplete.empty()));
+  if (stop_meanwhile) {
+    bench.reset();
+    failing = false;
+    bench = std::make_unique<Bench>(log, options);
+  }
+  failing = false;
+  bench->settle();
+  for (int i = 0; i < sent; ++i) REQUIRE(bench->offsets(by("U" + std::to_string(i))).size() == 1);
+  CHECK(eventually([&] { return bench->ask(by("U1")).incomplete.empty(); }));
+  send(10);
+  bench->settle();
+  CHECK(bench->offsets(by("U" + std::to_string(sent - 1))).size() == 1);
+  bench.reset();
 }
