@@ -204,9 +204,9 @@ Status IndexDb::write(std::vector<IndexEntry>& entries, IndexProgress progress) 
   return {};
 }
 
-Status IndexDb::flush(bool wait) {
+Status IndexDb::flush() {
   rocksdb::FlushOptions how;
-  how.wait = wait;
+  how.wait = true;
   how.allow_write_stall = true;
   if (auto status = impl_->db->Flush(how); !status.ok()) return error_of(impl_->directory, status);
   return {};

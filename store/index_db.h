@@ -61,8 +61,8 @@ class IndexDb {
   /// Sorts the entries and adds them. After an error nothing was written. Errors: kBusy (compactions are behind, try
   /// again), kCorrupt (see open()), kDiskFull and kIo (see resume()).
   [[nodiscard]] Status write(std::vector<IndexEntry>& entries, IndexProgress progress);
-  /// Starts to make everything written durable; with `wait` returns when it is.
-  [[nodiscard]] Status flush(bool wait);
+  /// Returns when everything written is durable.
+  [[nodiscard]] Status flush();
   /// Tries again what has failed in the background, such as a flush on a full disk. While it fails reads go on. Should
   /// it go on failing, close and open: progress() then tells where to go on.
   [[nodiscard]] Status resume();

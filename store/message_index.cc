@@ -197,7 +197,7 @@ void MessageIndex::run() {
     wanted_.wait_for(lock, options_.batch_interval, [this] { return stopping_; });
   }
   if (!db_) return;
-  if (auto flushed = db_->flush(true); !flushed)
+  if (auto flushed = db_->flush(); !flushed)
     logger_.warn("message index: {}; the next start goes on from its last checkpoint", flushed.error().message);
 }
 
@@ -283,10 +283,12 @@ Status MessageIndex::step(bool& more) {
 Status MessageIndex::flush_now_and_then() {
   const auto now = Clock::now();
   const LogOffset unflushed = position() - flushed_position_;
-  if (unflushed == 0 || (unflushed < options_.flush_bytes && now - flushed_at_ < options_.flush_interval)) return {};
+  const bool due = unflushed >= options_.flush_bytes || now - flushed_at_ >= options_.flush_interval || failures_ > 0;
+  if (unflushed == 0 || !due) return {};
   flushed_at_ = now;
+  APOGEE_TRY(db_->flush());
   flushed_position_ = position();
-  return db_->flush(false);
+  return {};
 }
 
 void MessageIndex::handle(const Error& error) {
