@@ -35,7 +35,9 @@ Message& Message::set_key_list(const std::vector<std::string>& keys) {
 }
 
 ReceivedMessage::ReceivedMessage() : data_(empty_data()) {}
-ReceivedMessage::ReceivedMessage(std::shared_ptr<const Data> data) : data_(data ? std::move(data) : empty_data()) {}
+ReceivedMessage::ReceivedMessage(std::shared_ptr<const Data> data) : data_(std::move(data)) {
+  if (!data_) data_ = empty_data();
+}
 
 const std::string& ReceivedMessage::topic() const { return data_->topic; }
 std::string_view ReceivedMessage::body() const { return data_->body; }

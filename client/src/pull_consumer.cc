@@ -3,9 +3,6 @@
 namespace apogee {
 
 using remoting::Command;
-using remoting::RequestCode;
-namespace response_code = remoting::response_code;
-
 namespace flags = message::pull_sys_flag;
 
 namespace {
@@ -153,6 +150,7 @@ void PullConsumer::Impl::replace_queues(const std::string* topic, const std::vec
   for (const auto& queue : fresh) begin(queue);
   if (listener_ && topic != nullptr && (!fresh.empty() || !lost.empty())) {
     std::vector<MessageQueue> named;
+    named.reserve(queues.size());
     for (const auto& queue : queues) named.push_back(core_.named_queue(queue));
     listener_(without_namespace(config_.name_space, *topic), named);
   }

@@ -183,17 +183,28 @@ std::vector<size_t> Table::widths(bool narrow) const {
   return all;
 }
 
+bool Table::all_numbers(size_t column) const {
+  return std::all_of(rows_.begin(), rows_.end(), [column](const std::vector<Cell>& row) {
+    const auto& cell = row[column];
+    return cell.text.empty() ||
+           (cell.text == cell.json && cell.text.find_first_not_of("-0123456789") == std::string::npos);
+  });
+}
+
 std::string Table::to_text(const Screen& screen) const {
   const auto wanted = widths(screen.terminal);
   size_t total = wanted.size() - 1;
   for (size_t width : wanted) total += width;
   if (screen.columns != 0 && total > screen.columns && with_header_ && columns_.size() > 2) return blocks(screen);
+  std::vector<bool> right;
+  for (size_t i = 0; i < columns_.size(); ++i)
+    right.push_back(columns_[i].right || (screen.terminal && all_numbers(i)));
   std::string text;
   auto line_of = [&](const auto& text_of) {
     std::string line;
     for (size_t i = 0; i < columns_.size(); ++i) {
       if (i > 0) line += ' ';
-      line += padded(text_of(i), wanted[i], columns_[i].right);
+      line += padded(text_of(i), wanted[i], right[i]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     return line;

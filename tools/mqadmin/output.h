@@ -50,12 +50,13 @@ class Table {
   void row(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
   [[nodiscard]] bool empty() const { return rows_.empty(); }
   /// In a pipe or a file the columns have at least the widths of RocketMQ's mqadmin. On a terminal they are as narrow
-  /// as they can be, and what does not fit is shown as a block of lines for each row.
+  /// as they can be, with numbers at the right, and what does not fit is shown as a block of lines for each row.
   [[nodiscard]] std::string to_text(const Screen& screen) const;
   void to_json(JsonWriter& json) const;
 
  private:
   [[nodiscard]] std::vector<size_t> widths(bool narrow) const;
+  [[nodiscard]] bool all_numbers(size_t column) const;
   [[nodiscard]] std::string blocks(const Screen& screen) const;
   std::vector<Column> columns_;
   std::vector<std::vector<Cell>> rows_;
