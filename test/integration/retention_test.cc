@@ -12,6 +12,7 @@
 #include "apogee/push_consumer.h"
 #include "test/support/catch.h"
 #include "test/support/cluster.h"
+#include "test/support/raw_requests.h"
 #include "test/support/wait.h"
 
 // The real broker removes expired files of its log.
@@ -40,22 +41,6 @@ std::vector<std::string> options() {
 }
 
 std::string body_of(int number) { return std::to_string(number) + ":" + std::string(1'000, 'b'); }
-
-Command pull(const std::string& topic, int64_t offset) {
-  auto request = Command::request(RequestCode::kPullMessage);
-  request.ext.set("consumerGroup", "late");
-  request.ext.set("topic", topic);
-  request.ext.set("queueId", 0);
-  request.ext.set("queueOffset", offset);
-  request.ext.set("maxMsgNums", 32);
-  request.ext.set("sysFlag", 4);
-  request.ext.set("commitOffset", 0);
-  request.ext.set("suspendTimeoutMillis", 0);
-  request.ext.set("subscription", "*");
-  request.ext.set("subVersion", 0);
-  request.ext.set("expressionType", "TAG");
-  return request;
-}
 
 struct World {
   Cluster cluster{options()};
@@ -96,12 +81,12 @@ TEST_CASE("Retention: expired files go when asked for, and consumers go on at th
   CHECK(world.admin.max_offset(world.queue).value() == kMessages);
 
   apogee::test::RawClient client(world.cluster.broker_port());
-  auto reply = client.call(pull("Old", 0));
+  auto reply = client.call(apogee::test::pull_request("late", "Old", 0, 0));
   REQUIRE(reply);
   CHECK(reply->code == rc::kPullOffsetMoved);
   CHECK(reply->ext.get_int<int64_t>("nextBeginOffset") == min);
   CHECK(reply->ext.get_int<int64_t>("minOffset") == min);
-  reply = client.call(pull("Old", min));
+  reply = client.call(apogee::test::pull_request("late", "Old", 0, min));
   REQUIRE(reply);
   CHECK(reply->code == rc::kSuccess);
 

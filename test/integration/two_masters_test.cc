@@ -133,7 +133,7 @@ TEST_CASE("two masters: a topic is on both, senders spread, a group of two share
 }
 
 TEST_CASE("two masters: sends go to the other while one is killed, and nothing acknowledged is lost",
-          "[integration][cluster][crash]") {
+          "[integration][cluster]") {
   Cluster cluster({.name_servers = 1, .brokers = 2});
   create_topic(cluster, "Survives", 2);
   Seen seen;

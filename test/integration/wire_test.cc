@@ -4,6 +4,7 @@
 #include "common/remoting/bodies/route_bodies.h"
 #include "test/support/catch.h"
 #include "test/support/cluster.h"
+#include "test/support/raw_requests.h"
 #include "test/support/wait.h"
 
 namespace apogee::test {
@@ -32,34 +33,15 @@ Command send_v1(const std::string& topic, int queue, const std::string& body) {
 }
 
 Command send_v2(const std::string& topic, int queue, const std::string& body, bool batch = false) {
-  auto request = Command::request(batch ? RequestCode::kSendBatchMessage : RequestCode::kSendMessageV2);
-  request.ext.set("a", "wire");
-  request.ext.set("b", topic);
-  request.ext.set("c", "TBW102");
-  request.ext.set("d", 4);
-  request.ext.set("e", queue);
-  request.ext.set("f", 0);
-  request.ext.set("g", int64_t{1'700'000'000'000});
-  request.ext.set("h", 0);
-  request.ext.set("m", batch);
-  request.body = SharedBytes::from(body);
-  return request;
+  return send_request({.topic = topic, .queue_id = queue, .body = body, .batch = batch});
 }
 
 Command pull(const std::string& topic, int queue, int64_t offset, int64_t suspend_ms = 0,
              const std::string& tags = "*") {
-  auto request = Command::request(RequestCode::kPullMessage);
-  request.ext.set("consumerGroup", "wire_group");
-  request.ext.set("topic", topic);
-  request.ext.set("queueId", queue);
-  request.ext.set("queueOffset", offset);
-  request.ext.set("maxMsgNums", 32);
-  request.ext.set("sysFlag", suspend_ms > 0 ? 6 : 4);
-  request.ext.set("commitOffset", 0);
+  auto request = pull_request("wire_group", topic, queue, offset);
+  if (suspend_ms > 0) request.ext.set("sysFlag", 6);
   request.ext.set("suspendTimeoutMillis", suspend_ms);
   request.ext.set("subscription", tags);
-  request.ext.set("subVersion", 0);
-  request.ext.set("expressionType", "TAG");
   return request;
 }
 
