@@ -146,10 +146,11 @@ TEST_CASE("SDK: a message that is sent back comes again", "[integration]") {
   cluster.create_topic("Again", 1);
   std::mutex mutex;
   std::vector<int> times;
+  std::set<std::string> topics;
   PushConsumer consumer(consumer_config<PushConsumerConfig>(cluster, "again_group", "one"));
   consumer.set_concurrent_listener([&](const std::vector<ReceivedMessage>& messages, ConcurrentContext&) {
     std::lock_guard lock(mutex);
-    CHECK(messages[0].topic() == "Again");
+    topics.emplace(messages[0].topic());
     times.push_back(messages[0].reconsume_times());
     return times.size() < 3 ? ConsumeResult::kLater : ConsumeResult::kSuccess;
   });
@@ -166,6 +167,7 @@ TEST_CASE("SDK: a message that is sent back comes again", "[integration]") {
       40s));
   std::lock_guard lock(mutex);
   CHECK(times == std::vector<int>{0, 1, 2});
+  CHECK(topics == std::set<std::string>{"Again"});
 }
 
 TEST_CASE("SDK: a pull consumer polls, seeks, commits and begins where it committed", "[integration]") {

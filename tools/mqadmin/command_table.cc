@@ -370,8 +370,8 @@ std::vector<CommandSpec> make_commands() {
 }  // namespace
 
 const std::vector<CommandSpec>& commands() {
-  static const std::vector<CommandSpec> kAll = make_commands();
-  return kAll;
+  static const std::vector<CommandSpec> all = make_commands();
+  return all;
 }
 
 }  // namespace mqadmin
