@@ -156,7 +156,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   }
   QueueOffset none = 0;
   QueueOffset& next = unit.takes_queue_offset ? next_offsets_[unit.queue_key] : none;
-  last_store_time_ms_ = std::max(last_store_time_ms_, wall_ms());
+  last_store_time_ms_ = std::max(last_store_time_ms_, options_.now_ms ? options_.now_ms() : wall_ms());
   Placed placed;
   placed.placement.queue_offset = next;
   placed.placement.store_timestamp_ms = last_store_time_ms_;

@@ -42,6 +42,7 @@ class CommitLog {
     int64_t parked_ms_max = 1'000;        ///< osPageCacheBusyTimeOutMills
     int64_t parked_bytes_max = 64 << 20;  ///< of records that wait for the allocator
     bool warm_files = false;              ///< warmMapedFileEnable: the next file is populated whole, and locked
+    std::function<int64_t()> now_ms;      ///< the clock of store times, ms since 1970; empty: the system's
   };
   /// Encoded records of one unit (a message, or a batch that must not be torn apart).
   struct Unit {

@@ -135,6 +135,7 @@ class FileMessageStore final : public MessageStore {
     log.window_bytes = options.log_window_bytes;
     log.parked_ms_max = options.page_cache_busy_ms;
     log.warm_files = options.warm_log_files;
+    log.now_ms = options.now_ms;
     return log;
   }
   [[nodiscard]] std::string path(const char* name) const { return options_.root_dir + "/" + name; }

@@ -63,7 +63,7 @@ struct StoreOptions {
   double disk_used_ratio_max = 0.90;
   RetentionOptions retention;
   int64_t keep_interval_ms = 1'000;   ///< between looks of the store-keeper: disk use, syncs of queues, checkpoint
-  std::function<int64_t()> now_ms;    ///< the clock of retention, ms since 1970; empty: the system's
+  std::function<int64_t()> now_ms;    ///< the clock of store times and retention, ms since 1970; empty: the system's
   bool check_crc_on_recover = true;   ///< checkCRCOnRecover
   bool message_index_enabled = true;  ///< messageIndexEnable
   int64_t message_index_cache_bytes = 8 << 20;  ///< messageIndexCacheBytes: blocks of the index kept in memory

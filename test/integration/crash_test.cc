@@ -297,11 +297,11 @@ void kill_again_and_again(const char* flush_disk_type) {
 
 }  // namespace
 
-TEST_CASE("kill -9 under load with ASYNC_FLUSH: what was acknowledged is there, once, undamaged", "[crash]") {
+TEST_CASE("kill -9 under load with ASYNC_FLUSH: what was acknowledged is there, once, undamaged", "[kill-load]") {
   kill_again_and_again("ASYNC_FLUSH");
 }
 
-TEST_CASE("kill -9 under load with SYNC_FLUSH: what was acknowledged is there, once, undamaged", "[crash]") {
+TEST_CASE("kill -9 under load with SYNC_FLUSH: what was acknowledged is there, once, undamaged", "[kill-load]") {
   kill_again_and_again("SYNC_FLUSH");
 }
 
