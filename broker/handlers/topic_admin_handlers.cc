@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
+#include <mutex>
 #include <utility>
 
 #include "broker/handlers/request_fields.h"
@@ -110,10 +112,16 @@ void TopicAdminHandlers::update_topic(const remoting::Caller& caller, remoting::
   if (existing != nullptr) config.other_members = existing->other_members;
   if (existing != nullptr && *existing == config) return accept(request, respond);
   const std::string topic = config.topic_name;
-  status = parts_.topics.put(std::move(config));
-  if (!status) return refuse(request, respond, status.error());
-  parts_.logger.info("topic {} {} by {}", topic, existing == nullptr ? "created" : "changed", caller.address);
-  accept(request, respond);
+  // No thread waits for it, so that changes which come together are written together.
+  const char* what = existing == nullptr ? "created" : "changed";
+  request.body = {};
+  parts_.topics.put_async(std::move(config), TopicTable::Until::kRegistered,
+                          [&logger = parts_.logger, topic, what, address = caller.address, request = std::move(request),
+                           respond = std::move(respond)](const Status& put) {
+                            if (!put) return refuse(request, respond, put.error());
+                            logger.info("topic {} {} by {}", topic, what, address);
+                            accept(request, respond);
+                          });
 }
 
 void TopicAdminHandlers::update_topic_list(const remoting::Caller& caller, remoting::Command request,
@@ -125,13 +133,35 @@ void TopicAdminHandlers::update_topic_list(const remoting::Caller& caller, remot
     if (status) status = merge_attributes(config);
     if (!status) return refuse(request, respond, status.error());
   }
+  request.body = {};
+  if (body->topic_config_list.empty()) return accept(request, respond);
+  // Shared by the changes; the last one to end answers.
+  struct Answer {
+    remoting::Command request;
+    remoting::Responder respond;
+    std::mutex mutex;
+    size_t left;     // guarded by mutex
+    Status outcome;  // guarded by mutex: the first failure
+  };
+  auto answer = std::make_shared<Answer>();
+  answer->request = std::move(request);
+  answer->respond = std::move(respond);
+  answer->left = body->topic_config_list.size();
   for (auto& config : body->topic_config_list) {
-    const std::string topic = config.topic_name;
-    Status status = parts_.topics.put(std::move(config));
-    if (!status) return refuse(request, respond, status.error());
-    parts_.logger.info("topic {} created or changed by {}", topic, caller.address);
+    std::string topic = config.topic_name;
+    parts_.topics.put_async(
+        std::move(config), TopicTable::Until::kRegistered,
+        [answer, &logger = parts_.logger, topic = std::move(topic), address = caller.address](const Status& put) {
+          if (put) logger.info("topic {} created or changed by {}", topic, address);
+          {
+            std::lock_guard lock(answer->mutex);
+            if (!put && answer->outcome) answer->outcome = put;
+            if (--answer->left > 0) return;
+          }
+          if (!answer->outcome) return refuse(answer->request, answer->respond, answer->outcome.error());
+          accept(answer->request, answer->respond);
+        });
   }
-  accept(request, respond);
 }
 
 void TopicAdminHandlers::all_topic_config(const remoting::Caller& /*caller*/, remoting::Command request,

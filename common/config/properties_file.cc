@@ -287,6 +287,18 @@ std::string with_properties(std::string_view text, const std::map<std::string, s
   return out + tail;
 }
 
+// The file that is about to be replaced goes on as PATH.bak: under a second name, which costs no copy, where the file
+// system has such. The copy is a convenience, so nothing fails for it.
+void keep_copy(const std::string& path) {
+  const std::string link = path + ".bak.tmp";
+  ::unlink(link.c_str());
+  if (::link(path.c_str(), link.c_str()) == 0) {
+    if (::rename(link.c_str(), (path + ".bak").c_str()) == 0) return;
+    ::unlink(link.c_str());
+  }
+  if (auto before = read_whole_file(path)) write_new_file(path + ".bak", *before).ignore("see above");
+}
+
 Status replace_file(const std::string& path, std::string_view content) {
   std::filesystem::path place(path);
   std::error_code failure;
@@ -296,7 +308,7 @@ Status replace_file(const std::string& path, std::string_view content) {
   }
   const std::string temporary = path + ".tmp";
   APOGEE_TRY(write_new_file(temporary, content));
-  if (auto before = read_whole_file(path)) write_new_file(path + ".bak", *before).ignore("the copy is a convenience");
+  keep_copy(path);
   if (::rename(temporary.c_str(), path.c_str()) != 0) return from_errno(path, "rename over", errno);
   std::string folder = place.has_parent_path() ? place.parent_path().string() : ".";
   if (int fd = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); fd >= 0) {

@@ -2,6 +2,8 @@
 
 #include <stdexcept>
 
+#include "test/support/raw_requests.h"
+
 namespace apogee::test {
 
 Cluster::Cluster(Size size, std::vector<std::string> broker_options)
@@ -75,15 +77,7 @@ void Cluster::kill_broker(size_t number) { broker_process(number).kill(); }
 void Cluster::kill_namesrv(size_t number) { namesrvs_.at(number).process->kill(); }
 
 void Cluster::create_topic(const std::string& topic, int queues) {
-  auto request = remoting::Command::request(remoting::RequestCode::kUpdateAndCreateTopic);
-  request.ext.set("topic", topic);
-  request.ext.set("defaultTopic", "TBW102");
-  request.ext.set("readQueueNums", queues);
-  request.ext.set("writeQueueNums", queues);
-  request.ext.set("perm", 6);
-  request.ext.set("topicFilterType", "SINGLE_TAG");
-  request.ext.set("topicSysFlag", 0);
-  request.ext.set("order", false);
+  const auto request = create_topic_request(topic, queues);
   for (const auto& broker : brokers_) {
     auto reply = RawClient(broker.port).call(request);
     if (!reply || reply->code != 0) throw std::runtime_error("topic " + topic + " was not created");

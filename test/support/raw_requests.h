@@ -8,6 +8,19 @@
 // Requests as clients send them, for tests with raw sockets.
 namespace apogee::test {
 
+inline remoting::Command create_topic_request(std::string_view topic, int32_t queues) {
+  auto request = remoting::Command::request(remoting::RequestCode::kUpdateAndCreateTopic);
+  request.ext.set("topic", topic);
+  request.ext.set("defaultTopic", "TBW102");
+  request.ext.set("readQueueNums", queues);
+  request.ext.set("writeQueueNums", queues);
+  request.ext.set("perm", 6);
+  request.ext.set("topicFilterType", "SINGLE_TAG");
+  request.ext.set("topicSysFlag", 0);
+  request.ext.set("order", false);
+  return request;
+}
+
 struct RawSend {
   std::string_view topic;
   int32_t queue_id = 0;
