@@ -487,8 +487,9 @@ Status MemoryFileSystem::rename(const std::string& from, const std::string& to) 
   return {};
 }
 
-Status MemoryFileSystem::sync_directory(const std::string& path) {
+Status MemoryFileSystem::sync_directory(const std::string& of) {
   std::lock_guard lock(mutex_);
+  const std::string path = of == "/" ? "" : of;
   auto found = live_.find(path);
   if (found == live_.end() || found->second) return missing("sync", path);
   step("sync directory", path);

@@ -36,8 +36,6 @@ class Life {
     sync_ = random_.chance(0.7);
     options_.flush_disk_type = sync_ ? FlushDiskType::kSync : FlushDiskType::kAsync;
     files_ = std::make_unique<MemoryFileSystem>(random_.next());
-    REQUIRE(files_->make_directories(options_.root_dir));
-    REQUIRE(files_->sync_everything("/data"));
   }
 
   void run() {
