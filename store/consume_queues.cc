@@ -212,7 +212,8 @@ Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
     if (entry.empty()) return removed_ ? Status() : Status(Error(Errc::kIo, directory_ + ": cannot be read"));
     // In front of the first record of a queue stand blanks with offset 0.
     const LogOffset record = entry.front().physical_offset;
-    if (record < log_begin || (record == 0 && is_blank(entry.front()))) {
+    // A damaged entry does not count as old: messages behind it would be taken for gone.
+    if (is_written(entry.front()) && (record < log_begin || (record == 0 && is_blank(entry.front())))) {
       low = middle + 1;
     } else {
       high = middle;

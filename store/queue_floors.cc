@@ -62,6 +62,7 @@ Status QueueFloors::load() {
   raw.resize(got);
   if (decode_locked(raw)) return {};
   floors_.clear();
+  damaged_ = true;
   logger_.warn("{} is damaged and is passed over: queues whose records are all gone begin at 0 again", path_);
   return {};
 }

@@ -39,6 +39,8 @@ class QueueFloors {
 
   /// Reads the file; an absent one is an empty table, a damaged one too, with a warning. Error: kIo.
   [[nodiscard]] Status load();
+  /// Whether load() met a damaged file.
+  [[nodiscard]] bool damaged() const { return damaged_; }
   /// 0: not known.
   [[nodiscard]] QueueOffset of(std::string_view key) const;
   /// The given offsets, none below its floor, and the floors of all other queues.
@@ -71,6 +73,7 @@ class QueueFloors {
   const std::string path_;
   io::FileSystem& files_;
   const Logger& logger_;
+  bool damaged_ = false;   // constant after load()
   std::mutex save_mutex_;  // before mutex_; one save at a time
   mutable std::mutex mutex_;
   std::map<std::string, QueueFloor, std::less<>> floors_;  // guarded by mutex_

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -25,6 +26,7 @@ class Ledger {
     std::string body;  ///< begins with the id and a bar
     std::string properties;
     [[nodiscard]] bool takes_queue_offset() const;
+    [[nodiscard]] int64_t record_bytes() const;
   };
   struct Place {
     int64_t id = 0;
@@ -45,6 +47,10 @@ class Ledger {
   /// Messages placed in front of it will be found again as well.
   void durable_to(LogOffset end);
 
+  /// Its messages are in the log, but need not be in a queue.
+  void deleted(const std::string& topic);
+  [[nodiscard]] bool is_deleted(const std::string& topic) const;
+
   [[nodiscard]] Promise promise() const;
   /// Back to what was promised when the power failed.
   void take_back_to(const Promise& promise);
@@ -61,6 +67,7 @@ class Ledger {
   std::deque<Sent> sent_;                                   // guarded by mutex_; by id
   std::vector<Place> places_;                               // guarded by mutex_; of this epoch
   Promise promise_;                                         // guarded by mutex_
+  std::set<std::string> deleted_;                           // guarded by mutex_
   LogOffset durable_to_ = 0;                                // guarded by mutex_
   std::map<std::pair<std::string, int32_t>, bool> queues_;  // guarded by mutex_
 };
