@@ -195,7 +195,8 @@ Status FileMessageStore::recover() {
   // walk began, if the queues are there at all.
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
-  if (lacking) from = log_.begin();
+  // Without the floors nothing else tells how far the queues went.
+  if (lacking || floors_.damaged()) from = log_.begin();
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
   dispatcher_.set_recovered(recovered.end, holes_);

@@ -306,7 +306,7 @@ std::unique_ptr<MemoryFileSystem> MemoryFileSystem::image(uint64_t seed) const {
   Tree tree = durable_;
   bool in_order = random.chance(0.5), going = true;
   for (const auto& each : pending_) {
-    bool happened = random.chance(names);
+    bool happened = each.synced || random.chance(names);
     going = going && happened;
     if (in_order ? going : happened) static_cast<void>(apply(each, tree));
   }
@@ -431,7 +431,7 @@ Result<std::vector<std::string>> MemoryFileSystem::list(const std::string& direc
 
 bool MemoryFileSystem::exists(const std::string& path) {
   std::lock_guard lock(mutex_);
-  return live_.count(path) != 0;
+  return path == "/" || live_.count(path) != 0;
 }
 
 bool MemoryFileSystem::is_directory(const std::string& path) {
@@ -495,9 +495,8 @@ Status MemoryFileSystem::sync_directory(const std::string& of) {
   step("sync directory", path);
   std::vector<NameChange> left;
   for (auto& each : pending_) {
-    bool ours = parent(each.path) == path || (!each.to.empty() && parent(each.to) == path);
-    // What cannot be applied hangs on a directory whose own name is not durable yet.
-    if (!ours || !apply(each, durable_)) left.push_back(std::move(each));
+    each.synced = each.synced || parent(each.path) == path || (!each.to.empty() && parent(each.to) == path);
+    if (!each.synced || !apply(each, durable_)) left.push_back(std::move(each));
   }
   pending_ = std::move(left);
   return {};

@@ -74,6 +74,7 @@ class MemoryFileSystem final : public io::FileSystem {
     enum class Kind : uint8_t { kAdd, kRemove, kRename } kind;
     std::string path, to;
     std::shared_ptr<Inode> inode;  // of what is added; null: a directory
+    bool synced = false;           // in its directory, whose own name is not durable yet
   };
   using Tree = std::map<std::string, std::shared_ptr<Inode>>;  // path to file, or null for a directory
 

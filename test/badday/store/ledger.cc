@@ -12,6 +12,7 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "store/dispatcher.h"
+#include "test/support/wait.h"
 
 namespace apogee::store {
 
@@ -69,7 +70,12 @@ struct Reader {
     const QueueOffset min = store.min_offset(topic, queue_id), max = store.max_offset(topic, queue_id);
     std::string name = fmt::format("{}-{}", topic, queue_id);
     for (QueueOffset offset = min; offset < max;) {
-      auto got = store.get(topic, queue_id, offset, {}, nullptr);
+      GetResult got;
+      // A wrong entry is looked for in the log by a store that runs; readers wait in front of it.
+      test::eventually([&] {
+        got = store.get(topic, queue_id, offset, {}, nullptr);
+        return got.status != GetStatus::kMessageWasRemoving || got.next_begin_offset != offset;
+      });
       if (got.next_begin_offset <= offset || got.next_begin_offset > max)
         return problem("{}: {} at {} of {} leads to {}", name, to_string(got.status), offset, max,
                        got.next_begin_offset);
