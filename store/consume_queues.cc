@@ -153,11 +153,31 @@ Status ConsumeQueue::load() {
     }
     next_ = low + 1;
     min_ = first_file_.load();
+    APOGEE_TRY_ASSIGN(goes_on_, goes_on_behind(low + 1, begins));
     return {};
   }
   next_ = min_ = first_file_.load();
   may_begin_earlier_ = true;
   return {};
+}
+
+/// Whether anything but zeros stands behind the entries that were found: then something between them is damaged.
+Result<bool> ConsumeQueue::goes_on_behind(QueueOffset next, const std::vector<QueueOffset>& file_begins) {
+  constexpr int64_t kAtOnce = 4096;
+  std::string raw;
+  for (QueueOffset begin : file_begins) {
+    if (begin + entries_per_file_ <= next) continue;
+    APOGEE_TRY_ASSIGN(auto file, open_files_.get(path_of(begin), io::OpenMode::kExisting));
+    for (int64_t at = std::max<QueueOffset>(0, next - begin) * kQueueEntryBytes;; at += kAtOnce) {
+      APOGEE_TRY_ASSIGN(at, file->next_data(at));
+      raw.resize(kAtOnce);
+      APOGEE_TRY_ASSIGN(size_t bytes, file->read_at(at, raw.data(), raw.size()));
+      if (bytes == 0) break;
+      raw.resize(bytes);
+      if (raw.find_first_not_of('\0') != std::string::npos) return true;
+    }
+  }
+  return false;
 }
 
 Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
@@ -396,6 +416,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool afte
       if (error != std::errc() || end != name.data() + name.size() || queue_id < 0) continue;
       auto queue = make(topic, queue_id);
       APOGEE_TRY(queue->load());
+      damaged_ = damaged_ || queue->goes_on();
       APOGEE_TRY(queue->cut_beyond(trusted_end, after_crash));
       APOGEE_TRY(queue->set_log_begin(log_begin));
       if (queue->max() > 0) {

@@ -90,9 +90,12 @@ class ConsumeQueue {
   /// Its ends, for the floor table.
   [[nodiscard]] QueueFloor floor() const;
   [[nodiscard]] const std::string& directory() const { return directory_; }
+  /// Whether load() has found more behind the end that it took: the entries there are damaged.
+  [[nodiscard]] bool goes_on() const { return goes_on_; }
 
  private:
   [[nodiscard]] std::string path_of(QueueOffset offset) const;
+  [[nodiscard]] Result<bool> goes_on_behind(QueueOffset next, const std::vector<QueueOffset>& file_begins);
   [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
 
@@ -103,6 +106,7 @@ class ConsumeQueue {
   std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
   QueueOffset floor_ = 0;                   // constant once others see the queue
   bool directory_made_ = false;
+  bool goes_on_ = false;            // constant after load()
   bool may_begin_earlier_ = false;  // no entry is left, and next_ is only where the files begin
   std::mutex append_mutex_;
   bool closed_ = false;                      // guarded by append_mutex_
@@ -140,6 +144,8 @@ class ConsumeQueues {
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
+  /// Whether load() has met a queue with damage before its end; its messages are in the log.
+  [[nodiscard]] bool damaged() const { return damaged_; }
   /// Every queue with its next offset, keyed as queue_key(); of one topic, or of all.
   [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets(std::string_view topic = {}) const;
   /// The ends of every queue, keyed as queue_key().
@@ -171,6 +177,7 @@ class ConsumeQueues {
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;
+  bool damaged_ = false;  // constant after load()
   std::atomic<int64_t> removals_{0};
   const QueueFloors* floors_ = nullptr;
 };

@@ -196,7 +196,7 @@ Status FileMessageStore::recover() {
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
   // Without the floors nothing else tells how far the queues went.
-  if (lacking || floors_.damaged()) from = log_.begin();
+  if (lacking || floors_.damaged() || queues_.damaged()) from = log_.begin();
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
   dispatcher_.set_recovered(recovered.end, holes_);

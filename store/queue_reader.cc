@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "common/message/message_record.h"
+#include "store/dispatcher.h"
 
 namespace apogee::store {
 
@@ -149,7 +150,8 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
       if (position.kind == LogPosition::Kind::kRecord) {
         auto record = message::decode_record(file->bytes_from(at));
         if (record && record->queue_id == queue_id && record->topic == topic && record->queue_offset >= first &&
-            record->queue_offset <= last && message::body_crc_matches(*record))
+            record->queue_offset <= last && has_queue_entry(record->sys_flag) &&
+            is_record_of(record->bytes, at, topic, queue_id, record->queue_offset, true))
           found[record->queue_offset] = {at, static_cast<int32_t>(position.bytes), parts_.tags_code_of(*record)};
       }
       at += position.bytes;
