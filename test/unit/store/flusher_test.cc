@@ -1,0 +1,92 @@
+// When the log is synced under ASYNC_FLUSH, and what is asked of the file system for it.
+#include "store/flusher.h"
+
+#include <future>
+
+#include "store/commit_log.h"
+#include "test/support/wait.h"
+#include "test/unit/store/fault_file_system.h"
+#include "test/unit/store/store_bench.h"
+
+namespace apogee::store {
+
+namespace {
+
+struct RunningLog {
+  Directory directory;
+  FaultFileSystem files;
+  Logger logger;
+  CommitLog log;
+
+  explicit RunningLog(Flusher::Options flush, int64_t file_bytes = 1 << 20)
+      : log(options(directory, flush, file_bytes), files, logger) {
+    REQUIRE(log.load());
+    REQUIRE(log.set_end({}));
+    log.start();
+  }
+  ~RunningLog() { log.stop().ignore("told by the log"); }
+  static CommitLog::Options options(const Directory& directory, Flusher::Options flush, int64_t file_bytes) {
+    CommitLog::Options options;
+    options.directory = (directory.path / "commitlog").string();
+    options.file_bytes = file_bytes;
+    options.flush = flush;
+    return options;
+  }
+  void append(size_t body_bytes) {
+    const std::string body(body_bytes, 'b');
+    message::RecordFields fields;
+    fields.topic = "T";
+    fields.body = body;
+    CommitLog::Unit unit;
+    unit.bytes = message::encode_record(fields, 0, 0);
+    unit.record_bytes.push_back(static_cast<uint32_t>(unit.bytes.size()));
+    unit.queue_key = "T-0";
+    std::promise<bool> placed;
+    log.append(std::move(unit), [&](Result<CommitLog::Placement> placement) { placed.set_value(bool(placement)); });
+    REQUIRE(placed.get_future().get());
+  }
+  bool flushed() {
+    return test::eventually([&] { return log.flushed() == log.end(); });
+  }
+};
+
+}  // namespace
+
+TEST_CASE("Flusher: a few dirty pages wait for more, or for the thorough interval", "[store][flusher]") {
+  Flusher::Options flush;
+  flush.interval_ms = 1;
+  flush.least_pages = 4;
+  flush.thorough_interval_ms = 3'600'000;
+  RunningLog waiting(flush);
+  waiting.append(5'000);
+  test::pause(std::chrono::milliseconds(50));  // 50 intervals
+  CHECK(waiting.log.flushed() == 0);
+  waiting.append(12'000);
+  CHECK(waiting.flushed());
+
+  flush.thorough_interval_ms = 20;
+  RunningLog thorough(flush);
+  thorough.append(10);
+  CHECK(thorough.flushed());
+}
+
+TEST_CASE("Flusher: a stop syncs what is left", "[store][flusher]") {
+  Flusher::Options flush;
+  flush.thorough_interval_ms = flush.interval_ms = 3'600'000;
+  RunningLog running(flush);
+  running.append(10);
+  CHECK(running.log.flushed() == 0);
+  REQUIRE(running.log.stop());
+  CHECK(running.log.flushed() == running.log.end());
+}
+
+TEST_CASE("Flusher: the log is synced across the border of files", "[store][flusher]") {
+  Flusher::Options flush;
+  flush.sync_flush = true;
+  RunningLog running(flush, 64 * 1024);
+  for (int i = 0; i < 40; ++i) running.append(5'000);
+  CHECK(running.log.end() > 3 * 64 * 1024);
+  CHECK(running.log.flushed() == running.log.end());
+}
+
+}  // namespace apogee::store
