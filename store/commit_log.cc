@@ -208,7 +208,7 @@ void CommitLog::append(Unit unit, Done done) {
       parked_.push_back({std::move(unit), std::move(done), now});
     }
   }
-  if (refused) return done(std::move(*refused));
+  if (refused) return done(std::move(*refused));  // NOLINT(bugprone-use-after-move): moved in the other cases only
   if (low) wake_allocator();
   if (placed) answer(std::move(*placed));
 }

@@ -58,6 +58,7 @@ void Flusher::wait_for(LogOffset end, Released released) {
       wanted_.notify_one();
     }
   }
+  // NOLINTNEXTLINE(bugprone-use-after-move): moved in the other case only
   if (too_late) released(ends_.flushed >= end ? Synced::kYes : Synced::kTimeout);
 }
 

@@ -153,8 +153,10 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
   auto impl = std::make_unique<Impl>();
   impl->directory = options.directory;
   rocksdb::DB* opened = nullptr;
-  if (auto status = rocksdb::DB::Open(db_settings, options.directory, &opened); !status.ok())
-    return error_of(options.directory, status);
+  if (options.read_only) db_settings.create_if_missing = false;
+  auto status = options.read_only ? rocksdb::DB::OpenForReadOnly(db_settings, options.directory, &opened)
+                                  : rocksdb::DB::Open(db_settings, options.directory, &opened);
+  if (!status.ok()) return error_of(options.directory, status);
   impl->db.reset(opened);
   std::string format, at;
   auto format_read = opened->Get(rocksdb::ReadOptions(), kFormatKey, &format);
@@ -170,6 +172,7 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
     any->SeekToFirst();
     if (any->Valid()) return Error(Errc::kCorrupt, options.directory + ": it is no index, its format is not told");
     if (!any->status().ok()) return error_of(options.directory, any->status());
+    if (options.read_only) return std::unique_ptr<IndexDb>(new IndexDb(std::move(impl)));
     // In the first memtable: it becomes durable with the first entries, or before them.
     rocksdb::WriteOptions unlogged;
     unlogged.disableWAL = true;

@@ -47,6 +47,7 @@ class IndexDb {
     std::string directory;
     size_t memtable_bytes = 8 << 20;  ///< of each of at most two
     size_t cache_bytes = 8 << 20;     ///< of blocks, filters and file indexes
+    bool read_only = false;           ///< nothing in the directory is changed; write() must not be called
     rocksdb::Env* env = nullptr;      ///< for tests; null: the real one. Outlives the database.
   };
   /// Entries of records in front of `log_begin` disappear with compactions.

@@ -257,7 +257,8 @@ Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoi
 Status check_layout(io::FileSystem& files, const std::string& root) {
   APOGEE_TRY_ASSIGN(auto names, files.list(root));
   for (const auto& name : names) {
-    std::string path = root + "/" + name;
+    std::string path = root;
+    path.append("/").append(name);
     if (name.starts_with("dledger-"))
       return Error(Errc::kUnsupported,
                    path +
