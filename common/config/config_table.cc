@@ -47,6 +47,18 @@ std::string number_text(double value) {
   return text;
 }
 
+/// A field without its value. A template because the type is the table's own.
+template <typename Field, typename Traits>
+Field described(std::string key, std::string accepts, bool run_time, std::string help, Traits traits) {
+  Field field;
+  field.key = std::move(key);
+  field.help = std::move(help);
+  field.accepts = std::move(accepts);
+  field.traits = std::move(traits);
+  field.run_time = run_time;
+  return field;
+}
+
 }  // namespace
 
 const char* to_string(Origin origin) {
@@ -71,12 +83,7 @@ void ConfigTable::add(Field field) {
 
 template <typename Read, typename Write>
 void ConfigTable::add_truth(std::string key, Read read, Write write, bool run_time, std::string help, Traits traits) {
-  Field field;
-  field.key = std::move(key);
-  field.help = std::move(help);
-  field.accepts = "true or false";
-  field.traits = std::move(traits);
-  field.run_time = run_time;
+  auto field = described<Field>(std::move(key), "true or false", run_time, std::move(help), std::move(traits));
   field.read = [read] { return std::string(read() ? "true" : "false"); };
   field.parse = [write](std::string_view text) -> Result<Assign> {
     bool yes = same_ignoring_case(text, "true");
@@ -93,16 +100,13 @@ void ConfigTable::add_whole_number(std::string key, Range range, Read read, Writ
   using Int = decltype(read());
   range.min = std::max<int64_t>(range.min, std::numeric_limits<Int>::min());
   range.max = std::min<int64_t>(range.max, std::numeric_limits<Int>::max());
-  Field field;
-  field.key = std::move(key);
-  field.help = std::move(help);
   const bool below = range.min != std::numeric_limits<Int>::min(), above = range.max != std::numeric_limits<Int>::max();
-  field.accepts = below && above ? fmt::format("{}..{}", range.min, range.max)
-                  : below        ? fmt::format("at least {}", range.min)
-                  : above        ? fmt::format("at most {}", range.max)
-                                 : std::string("whole number");
-  field.traits = std::move(traits);
-  field.run_time = run_time;
+  auto field = described<Field>(std::move(key),
+                                below && above ? fmt::format("{}..{}", range.min, range.max)
+                                : below        ? fmt::format("at least {}", range.min)
+                                : above        ? fmt::format("at most {}", range.max)
+                                               : std::string("whole number"),
+                                run_time, std::move(help), std::move(traits));
   field.read = [read] { return std::to_string(read()); };
   field.parse = [write, range, accepts = field.accepts](std::string_view text) -> Result<Assign> {
     int64_t value = 0;
@@ -119,12 +123,8 @@ void ConfigTable::add_whole_number(std::string key, Range range, Read read, Writ
 template <typename Read, typename Write>
 void ConfigTable::add_fraction(std::string key, double min, double max, Read read, Write write, bool run_time,
                                std::string help, Traits traits) {
-  Field field;
-  field.key = std::move(key);
-  field.help = std::move(help);
-  field.accepts = fmt::format("{}..{}", min, max);
-  field.traits = std::move(traits);
-  field.run_time = run_time;
+  auto field =
+      described<Field>(std::move(key), fmt::format("{}..{}", min, max), run_time, std::move(help), std::move(traits));
   field.read = [read] { return number_text(read()); };
   field.parse = [write, min, max](std::string_view text) -> Result<Assign> {
     const std::string copy(text);
@@ -141,12 +141,7 @@ void ConfigTable::add_fraction(std::string key, double min, double max, Read rea
 
 template <typename Read, typename Write>
 void ConfigTable::add_text(std::string key, Read read, Write write, bool run_time, std::string help, Traits traits) {
-  Field field;
-  field.key = std::move(key);
-  field.help = std::move(help);
-  field.accepts = "text";
-  field.traits = std::move(traits);
-  field.run_time = run_time;
+  auto field = described<Field>(std::move(key), "text", run_time, std::move(help), std::move(traits));
   field.read = read;
   field.parse = [write](std::string_view text) -> Result<Assign> {
     return Assign([write, value = std::string(text)] { write(value); });
@@ -157,14 +152,9 @@ void ConfigTable::add_text(std::string key, Read read, Write write, bool run_tim
 void ConfigTable::add_choice(std::string key, std::vector<std::pair<std::string, int64_t>> names,
                              std::function<int64_t()> read, std::function<void(int64_t)> assign, bool run_time,
                              std::string help, Traits traits) {
-  Field field;
-  field.key = std::move(key);
-  field.help = std::move(help);
   std::string list;
   for (const auto& name : names) list += (list.empty() ? "" : ", ") + name.first;
-  field.accepts = "one of " + list;
-  field.traits = std::move(traits);
-  field.run_time = run_time;
+  auto field = described<Field>(std::move(key), "one of " + list, run_time, std::move(help), std::move(traits));
   field.read = [names, read] {
     const int64_t present = read();
     for (const auto& [name, value] : names)
