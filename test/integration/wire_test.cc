@@ -232,7 +232,12 @@ TEST_CASE("Wire: the VIP port serves sends but no pulls", "[integration]") {
   Cluster cluster;
   cluster.create_topic("Vip", 1);
   RawClient vip(static_cast<uint16_t>(cluster.broker_port() - 2));
+  // A broker that has just started on a busy machine may say so; clients send again then.
   auto sent = vip.call(send_v2("Vip", 0, "by the side door"));
+  CHECK(eventually([&] {
+    if (sent && sent->code == rc::kSystemBusy) sent = vip.call(send_v2("Vip", 0, "by the side door"));
+    return sent && sent->code != rc::kSystemBusy;
+  }));
   REQUIRE(sent);
   CHECK(sent->code == rc::kSuccess);
   auto refused = vip.call(pull("Vip", 0, 0));
