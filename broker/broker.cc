@@ -1,7 +1,5 @@
 #include "broker/broker.h"
 
-#include <sys/resource.h>
-
 #include <atomic>
 #include <chrono>
 #include <fstream>
@@ -19,32 +17,20 @@
 #include "broker/handlers/send_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
+#include "common/base/process.h"
 #include "common/loop/tcp_listener.h"
 
 namespace apogee::broker {
 
 namespace {
 
+constexpr uint64_t kDescriptorsEnough = 65'536;
 constexpr size_t kReaderTasksMax = 20'000;
 constexpr int64_t kFirstRegistrationWaitMs = 50;
 constexpr int64_t kUnregisterTimeoutMs = 1'000;
 constexpr int kPortTries = 50;
 constexpr int64_t kHeldPullTickMs = 50;
 constexpr int kFlushTickMs = 200;
-
-void raise_descriptor_limit(const Logger& logger) {
-  constexpr rlim_t kEnough = 65'536;
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-  if (limit.rlim_cur < limit.rlim_max) {
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) logger.warn("cannot raise the limit of open files");
-    getrlimit(RLIMIT_NOFILE, &limit);
-  }
-  if (limit.rlim_cur < kEnough)
-    logger.warn("only {} files and connections may be open (RLIMIT_NOFILE); raise it to {} for a busy broker",
-                limit.rlim_cur, kEnough);
-}
 
 void check_map_count(const Logger& logger) {
   constexpr int64_t kEnough = 65'530;
@@ -287,7 +273,9 @@ void Broker::Impl::settings_changed(const ConfigAdminHandlers::Changes& changes)
   topics->set_auto_create(config.auto_create_topic);
   groups->set_auto_create(config.auto_create_group);
   held->set_max(static_cast<size_t>(config.held_pulls_max.get()));
+  locks->set_life_ms(config.lock_life_ms);
   store->set_retention(config.retention_options());
+  store->set_message_bytes_max(config.message_bytes_max);
   for (const auto& change : changes) {
     // NameServers take topics over only with a new version.
     if (change.key == "brokerPermission")
@@ -344,13 +332,13 @@ Status Broker::Impl::start() {
   logger.info("the broker's address is {}: {}", ip, chosen->why);
   if (config.namesrv_addr.get().empty())
     logger.warn("namesrvAddr is empty: the broker registers nowhere, and clients will not find it");
-  raise_descriptor_limit(logger);
+  raise_descriptor_limit(kDescriptorsEnough, logger);
   check_map_count(logger);
 
   APOGEE_TRY(open_state());
   consumers = std::make_unique<ConsumerGroups>();
   producers = std::make_unique<ProducerGroups>();
-  locks = std::make_unique<QueueLocks>();
+  locks = std::make_unique<QueueLocks>(system_now_ms, config.lock_life_ms);
   stats = std::make_unique<BrokerStats>(config.cluster_name);
   readers = std::make_unique<ReaderPool>(config.reader_threads, kReaderTasksMax);
   housekeeping = std::make_unique<loop::LoopThread>("housekeeping");

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "broker/ignored_keys.h"
+#include "common/base/process.h"
 #include "common/base/text.h"
 
 namespace apogee::broker {
@@ -125,6 +126,10 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_bool("litePullMessageEnable", &config.lite_pull, "serve LITE_PULL_MESSAGE");
   table.add_int("flushConsumerOffsetInterval", &config.flush_consumer_offset_ms, {100, kHourMs},
                 "time between exports of consumer offsets to consumerOffset.json", {"ms", false, false});
+  table.add_int("rebalanceLockMaxLiveTime", &config.lock_life_ms, {1, kHourMs},
+                "how long a queue stays locked for an orderly consumer that does not ask again; in Apache RocketMQ the "
+                "system property rocketmq.broker.rebalance.lockMaxLiveTime",
+                {"ms", false, false});
   table.add_string("regionId", &config.region_id, "value of the property MSG_REGION");
   table.add_bool("traceOn", &config.trace_on, "value of the property TRACE_ON");
   table.add_int("startAcceptSendRequestTimeStamp", &config.accept_sends_from_ms, {0, INT64_MAX},
@@ -195,7 +200,7 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "most messages in the answer to a query by unique key");
 
   table.group("Log");
-  table.add_string("logDir", &config.log_dir, "directory of the log files; empty: ROOT/logs");
+  table.add_string("logDir", &config.log_dir, "directory of broker.log; empty: no log file");
   table.add_enum("logLevel", &config.log_level,
                  {{"DEBUG", LogLevel::kDebug},
                   {"INFO", LogLevel::kInfo},
@@ -229,7 +234,7 @@ BrokerConfig::BrokerConfig() {
   if (broker_name.empty()) broker_name = "DEFAULT_BROKER";
   std::string home = environment("HOME");
   store_root = (home.empty() ? std::string(".") : home) + "/store";
-  if (!home.empty()) log_dir = home + "/logs/apogeemq";
+  log_dir = default_log_dir();
 }
 
 store::StoreOptions BrokerConfig::store_options() const {
@@ -280,7 +285,8 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
   if (config.role == BrokerRole::kSlave || config.broker_id != 0)
     return refuse(
         "brokerRole=SLAVE (or a brokerId other than 0): this release has no replication; started like this "
-        "the broker would be no copy of its master");
+        "the broker would be no copy of its master; set brokerRole=ASYNC_MASTER and brokerId=0, with a brokerName "
+        "of its own");
   if (config.dleger)
     return refuse(
         "enableDLegerCommitLog=true: DLedger is not supported by this release; messages would not be replicated");

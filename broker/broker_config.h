@@ -57,6 +57,7 @@ struct BrokerConfig {
   config::Tunable<bool> lite_pull = true;
   config::Tunable<int64_t> flush_consumer_offset_ms = 5'000;
   config::Tunable<std::string> region_id = "DefaultRegion";
+  config::Tunable<int64_t> lock_life_ms = 60'000;
   config::Tunable<bool> trace_on = true;
   config::Tunable<int64_t> accept_sends_from_ms = 0;  ///< ms since 1970
   config::Tunable<int64_t> transfer_bytes_max = 262'144;
@@ -74,7 +75,7 @@ struct BrokerConfig {
   int64_t flush_thorough_interval_ms = 10'000;
   bool warm_log_files = false;
   int64_t sync_flush_timeout_ms = 5'000;
-  int32_t message_bytes_max = 4 * 1024 * 1024;
+  config::Tunable<int32_t> message_bytes_max = 4 * 1024 * 1024;
   int64_t page_cache_busy_ms = 1'000;
   int32_t disk_used_percent_max = 90;
   config::Tunable<int64_t> file_reserved_hours = 72;
@@ -92,7 +93,7 @@ struct BrokerConfig {
   config::Tunable<int32_t> unique_query_count_max = 32;
 
   // Log.
-  std::string log_dir;  ///< default: $HOME/logs/apogeemq
+  std::string log_dir;  ///< of broker.log; empty: no log file. Default: default_log_dir()
   config::Tunable<LogLevel> log_level = LogLevel::kInfo;
 
   // Not in this release; check() refuses what would break a promise.

@@ -9,6 +9,7 @@
 #include "broker/broker.h"
 #include "broker/broker_config.h"
 #include "common/base/log_file.h"
+#include "common/base/process.h"
 #include "common/base/stop_signals.h"
 #include "common/base/version.h"
 #include "common/config/command_line.h"
@@ -74,7 +75,7 @@ int run(int argc, char** argv) {
 
   const StopSignals signals;
   LogFile::Options log_options;
-  log_options.path = (config.log_dir.empty() ? config.store_root + "/logs" : config.log_dir) + "/broker.log";
+  log_options.path = log_path(config.log_dir, "broker.log");
   auto log = LogFile::open(log_options);
   if (!log) return fail(log.error());
   Logger logger((*log)->sink(), config.log_level);

@@ -2,6 +2,8 @@
 
 #include <cstdlib>
 
+#include "common/base/process.h"
+
 namespace apogee::nameserver {
 namespace {
 
@@ -106,7 +108,7 @@ NameServerConfig NameServerConfig::from_environment() {
   config.rocketmq_home = environment("ROCKETMQ_HOME", "");
   config.kv_config_path = home + "/namesrv/kvConfig.json";
   config.config_store_path = home + "/namesrv/namesrv.properties";
-  config.log_dir = home + "/logs/rocketmqlogs";
+  config.log_dir = default_log_dir();
   return config;
 }
 

@@ -31,7 +31,7 @@ struct NameServerConfig {
   config::Tunable<int32_t> scan_inactive_interval_ms{5'000};
   config::Tunable<std::string> config_black_list{"configBlackList;configStorePath;kvConfigPath;rocketmqHome"};
 
-  std::string log_dir;  ///< $HOME/logs/rocketmqlogs; namesrv.log is in it
+  std::string log_dir;  ///< of namesrv.log; empty: no log file. Default: default_log_dir()
   config::Tunable<LogLevel> log_level{LogLevel::kInfo};
   int64_t log_file_bytes_max = 64 << 20;
   int32_t log_files_max = 10;

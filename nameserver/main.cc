@@ -1,12 +1,11 @@
 #include <fmt/core.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
 #include "common/base/log_file.h"
+#include "common/base/process.h"
 #include "common/base/stop_signals.h"
 #include "common/base/version.h"
 #include "common/config/command_line.h"
@@ -15,6 +14,8 @@
 
 namespace apogee::nameserver {
 namespace {
+
+constexpr uint64_t kDescriptorsEnough = 16'384;
 
 config::Program program() {
   config::Program program;
@@ -30,14 +31,6 @@ config::Program program() {
       "  mqshutdown namesrv                         stop it\n";
   program.environment = {{"ROCKETMQ_HOME", "rocketmqHome"}};
   return program;
-}
-
-/// Every connection costs a descriptor, so take as many as the system lets us.
-void raise_descriptor_limit(const Logger& logger) {
-  rlimit limit{};
-  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
-  limit.rlim_cur = limit.rlim_max;
-  if (setrlimit(RLIMIT_NOFILE, &limit) != 0) logger.warn("cannot raise the limit of open files");
 }
 
 int fail(const Error& error) {
@@ -57,7 +50,7 @@ int run(int argc, char** argv) {
 
   const StopSignals signals;
   LogFile::Options log_options;
-  if (!config.log_dir.empty()) log_options.path = config.log_dir + "/namesrv.log";
+  log_options.path = log_path(config.log_dir, "namesrv.log");
   log_options.file_bytes_max = static_cast<size_t>(config.log_file_bytes_max);
   log_options.files_max = static_cast<size_t>(config.log_files_max);
   log_options.to_stderr = config.log_to_stderr;
@@ -65,7 +58,7 @@ int run(int argc, char** argv) {
   if (!log) return fail(log.error());
   Logger logger((*log)->sink(), config.log_level);
   for (const auto& notice : table.take_notices()) logger.warn("{}", notice);
-  raise_descriptor_limit(logger);
+  raise_descriptor_limit(kDescriptorsEnough, logger);
 
   NameServer server(config, table, logger);
   server.set_change_listener(

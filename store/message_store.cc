@@ -69,6 +69,7 @@ class FileMessageStore final : public MessageStore {
  public:
   FileMessageStore(StoreOptions options, const Logger& logger, io::FileSystem& files)
       : options_(std::move(options)),
+        message_bytes_max_(options_.message_bytes_max),
         files_(files),
         logger_(logger),
         log_(log_options(options_), files_, logger),
@@ -119,6 +120,7 @@ class FileMessageStore final : public MessageStore {
   Result<size_t> clean_expired_queues() override;
   void clean_expired_files() override;
   void set_retention(const RetentionOptions& options) override { retention_.set_options(options); }
+  void set_message_bytes_max(int64_t bytes) override { message_bytes_max_.store(bytes, std::memory_order_relaxed); }
   StoreFigures figures() override;
   bool writable(std::string* why) override { return log_.writable(why); }
 
@@ -151,6 +153,7 @@ class FileMessageStore final : public MessageStore {
   void save_checkpoint();
 
   const StoreOptions options_;
+  std::atomic<int64_t> message_bytes_max_;
   io::FileSystem& files_;
   const Logger& logger_;
   std::unique_ptr<io::DirectoryLock> lock_;
@@ -372,9 +375,10 @@ std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) co
   if (draft.properties.size() > kPropertiesBytesMax)
     return failed(PutStatus::kPropertiesSizeExceeded,
                   fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));
-  if (static_cast<int64_t>(draft.body.size()) > options_.message_bytes_max)
+  if (const int64_t most = message_bytes_max_.load(std::memory_order_relaxed);
+      static_cast<int64_t>(draft.body.size()) > most)
     return failed(PutStatus::kMessageIllegal,
-                  fmt::format("body: {} bytes, maxMessageSize is {}", draft.body.size(), options_.message_bytes_max));
+                  fmt::format("body: {} bytes, maxMessageSize is {}", draft.body.size(), most));
   if (log_.append_busy_ms() > options_.page_cache_busy_ms)
     return failed(PutStatus::kPageCacheBusy, "an append has been waiting for the disk too long");
   return std::nullopt;

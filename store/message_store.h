@@ -257,6 +257,8 @@ class MessageStore {
   virtual void clean_expired_files() = 0;
   /// From the next round on.
   virtual void set_retention(const RetentionOptions& options) = 0;
+  /// Of bodies, in bytes; from the next append on.
+  virtual void set_message_bytes_max(int64_t bytes) = 0;
   [[nodiscard]] virtual StoreFigures figures() = 0;
   /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.
   [[nodiscard]] virtual bool writable(std::string* why = nullptr) = 0;

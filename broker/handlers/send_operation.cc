@@ -153,7 +153,7 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
     return illegal("the message is illegal: " + status.error().message);
   if (request.body.size() > static_cast<size_t>(parts_.config.message_bytes_max))
     return illegal("the message is illegal: its body has " + std::to_string(request.body.size()) +
-                   " bytes. msg body length limit " + std::to_string(parts_.config.message_bytes_max) +
+                   " bytes. msg body length limit " + std::to_string(parts_.config.message_bytes_max.get()) +
                    "B, msg properties length limit 32KB.");
   if (auto prepared = message::find_property(properties, property::kTransactionPrepared);
       (prepared && equals_ignore_case(*prepared, "true")) || (request.sys_flag & sys_flag::kTransactionMask) != 0)

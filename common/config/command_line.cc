@@ -125,6 +125,9 @@ Result<Given> read_options(int argc, const char* const* argv, const Program& pro
   }
   try {
     app.parse(argc, argv);
+  } catch (const CLI::ArgumentMismatch& failure) {
+    const std::string text = failure.what();
+    return Error{Errc::kInvalidArgument, text.substr(0, text.find(':')) + " needs a value"};
   } catch (const CLI::ParseError& failure) {
     std::string text = failure.what();
     return Error{Errc::kInvalidArgument, text.substr(0, text.find('\n'))};

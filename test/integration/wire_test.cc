@@ -240,6 +240,18 @@ TEST_CASE("Wire: the VIP port serves sends but no pulls", "[integration]") {
   }));
   REQUIRE(sent);
   CHECK(sent->code == rc::kSuccess);
+  for (auto code : {RequestCode::kLitePullMessage, RequestCode::kPopMessage, RequestCode::kAckMessage,
+                    RequestCode::kBatchAckMessage, RequestCode::kPeekMessage, RequestCode::kChangeMessageInvisibletime,
+                    RequestCode::kNotification, RequestCode::kPollingInfo, RequestCode::kPopRollback}) {
+    auto request = pull("Vip", 0, 0);
+    request.code = static_cast<int32_t>(code);
+    auto answer = vip.call(request);
+    REQUIRE(answer);
+    INFO(answer->code << " " << answer->remark.value_or(""));
+    CHECK(answer->code == rc::kRequestCodeNotSupported);
+    CHECK(answer->remark.value_or("").find("request type " + std::to_string(request.code) + " not supported") !=
+          std::string::npos);
+  }
   auto refused = vip.call(pull("Vip", 0, 0));
   REQUIRE(refused);
   CHECK(refused->code == rc::kRequestCodeNotSupported);

@@ -7,7 +7,9 @@
 
 #include "common/loop/event_loop.h"
 #include "common/message/message_record.h"
+#include "common/remoting/bodies/client_bodies.h"
 #include "common/remoting/rpc_client.h"
+#include "test/support/wait.h"
 #include "test/unit/broker/support/handler_bench.h"
 
 using namespace apogee;
@@ -28,14 +30,14 @@ struct RunningBroker {
   std::unique_ptr<Broker> broker;
   Status status;
 
-  explicit RunningBroker(const std::string& root, int32_t port = 0) {
+  explicit RunningBroker(const std::string& root, int32_t port = 0, int64_t log_file_bytes = 1 << 20) {
     add_rows(table, config);
     config.broker_name = "broker-a";
     config.bind_address = config.broker_ip1 = "127.0.0.1";
     config.listen_port = port;
     config.namesrv_addr.set("");
     config.store_root = root;
-    config.commit_log_file_bytes = 1 << 20;
+    config.commit_log_file_bytes = log_file_bytes;
     config.stop_drain_ms = 5'000;
     broker = std::make_unique<Broker>(config, table, "", quiet);
     status = broker->start();
@@ -172,4 +174,58 @@ TEST_CASE("settings that are changed by a request take effect and are kept", "[b
   std::ifstream file(dir.file("store/config/broker.properties"));
   std::string text((std::istreambuf_iterator<char>(file)), {});
   CHECK(text.find("autoCreateTopicEnable=false") != std::string::npos);
+}
+
+TEST_CASE("updateBrokerConfig: maxMessageSize counts from the next message on", "[broker][process]") {
+  TempDir dir;
+  Client client;
+  RunningBroker running(dir.file("store"));
+  REQUIRE(running.status);
+  const std::string address = running.broker->address();
+  const std::string body(200, 'x');
+  auto update = [&](const std::string& text) {
+    return client.ask(address, RequestCode::kUpdateBrokerConfig, {}, text);
+  };
+  REQUIRE(client.send(address, "Sized", body).code == 0);
+  REQUIRE(update("maxMessageSize=199").code == 0);
+  auto refused = client.send(address, "Sized", body);
+  CHECK(refused.code == 13);
+  CHECK(refused.remark.value_or("").find("200 bytes. msg body length limit 199B") != std::string::npos);
+  CHECK(client.send(address, "Sized", body.substr(1)).code == 0);
+  CHECK(update("maxMessageSize=0").code != 0);
+  REQUIRE(update("maxMessageSize=4194305").code == 0);
+  const std::string large(4194305, 'y');
+  running.broker->stop();
+  RunningBroker again(dir.file("store"), 0, 8 << 20);
+  REQUIRE(again.status);
+  const std::string other = again.broker->address();
+  CHECK(client.send(other, "Sized", large).code == 13);  // the default of a broker without -c file is back
+  REQUIRE(client.ask(other, RequestCode::kUpdateBrokerConfig, {}, "maxMessageSize=4194305").code == 0);
+  CHECK(client.send(other, "Sized", large).code == 0);
+  CHECK(client.send(other, "Sized", large + "y").code == 13);
+}
+
+TEST_CASE("rebalanceLockMaxLiveTime: the queues of a silent client go to another one", "[broker][process]") {
+  TempDir dir;
+  Client client;
+  RunningBroker running(dir.file("store"));
+  REQUIRE(running.status);
+  const std::string address = running.broker->address();
+  const MessageQueue queue{"Ordered", "broker-a", 0};
+  auto locked = [&](const std::string& who) {
+    remoting::LockBatchRequest request;
+    request.consumer_group = "g";
+    request.client_id = who;
+    request.mq_set = {queue};
+    auto answer = client.ask(address, RequestCode::kLockBatchMq, {}, remoting::encode(request));
+    REQUIRE(answer.code == 0);
+    return answer.body.bytes.find("Ordered") != std::string_view::npos;
+  };
+  REQUIRE(locked("silent"));
+  CHECK_FALSE(locked("waiting"));  // 60 s have not passed
+  REQUIRE(client.ask(address, RequestCode::kUpdateBrokerConfig, {}, "rebalanceLockMaxLiveTime=1").code == 0);
+  CHECK(apogee::test::eventually([&] { return locked("waiting"); }));
+  REQUIRE(client.ask(address, RequestCode::kUpdateBrokerConfig, {}, "rebalanceLockMaxLiveTime=60000").code == 0);
+  REQUIRE(locked("waiting"));
+  CHECK_FALSE(locked("silent"));
 }

@@ -42,7 +42,7 @@ grep -q "mqnamesrv stopped ($pid)" "$folder/stop" || fail "mqshutdown said: $(ca
 code=0
 wait "$pid" || code=$?
 [ "$code" = 0 ] || fail "exit code $code"
-grep -q 'name server stopped' "$folder/logs/rocketmqlogs/namesrv.log" || fail "the log lacks the end"
+grep -q 'name server stopped' "$folder/logs/apogeemq/namesrv.log" || fail "the log lacks the end"
 if "$source_dir/tools/mqshutdown" namesrv --pid "$pid" 2>"$folder/gone"; then fail "a process that is gone was stopped"; fi
 pid=""
 code=0

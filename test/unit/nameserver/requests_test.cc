@@ -225,6 +225,49 @@ TEST_CASE("NameServer: a registration is checked", "[requests]") {
   REQUIRE(server.routes.topics().size() == 2);
 }
 
+TEST_CASE("NameServer: a request that lacks a field is answered 1, as by Apache RocketMQ, and the remark names it",
+          "[requests]") {
+  Server server;
+  const std::vector<std::pair<RequestCode, std::vector<const char*>>> needed = {
+      {RequestCode::kGetRouteinfoByTopic, {"topic"}},
+      {RequestCode::kUnregisterBroker, {"clusterName", "brokerName", "brokerAddr"}},
+      {RequestCode::kQueryDataVersion, {"clusterName", "brokerAddr"}},
+      {RequestCode::kBrokerHeartbeat, {"clusterName", "brokerAddr"}},
+      {RequestCode::kRegisterTopicInNamesrv, {"topic"}},
+      {RequestCode::kGetBrokerMemberGroup, {"clusterName", "brokerName"}},
+      {RequestCode::kGetTopicsByCluster, {"cluster"}},
+      {RequestCode::kDeleteTopicInNamesrv, {"topic"}},
+      {RequestCode::kWipeWritePermOfBroker, {"brokerName"}},
+      {RequestCode::kAddWritePermOfBroker, {"brokerName"}},
+      {RequestCode::kGetKvConfig, {"namespace", "key"}},
+      {RequestCode::kPutKvConfig, {"namespace", "key", "value"}},
+      {RequestCode::kDeleteKvConfig, {"namespace", "key"}},
+      {RequestCode::kGetKvlistByNamespace, {"namespace"}}};
+  for (const auto& [code, fields] : needed) {
+    for (const char* missing : fields) {
+      auto lacking = request(code);
+      for (const char* field : fields)
+        if (field != missing) lacking.ext.set(field, "x");
+      auto response = server.ask(lacking);
+      INFO(to_string(code) << " without " << missing << ": " << response.remark.value_or(""));
+      CHECK(response.code == response_code::kSystemError);
+      CHECK(response.remark == std::string("the request lacks the field ") + missing);
+    }
+  }
+}
+
+TEST_CASE("NameServer: a first registration with exactly one topic is refused, as in Apache RocketMQ 5.3",
+          "[requests]") {
+  Server server;
+  auto refused = server.ask(registration("a", "0", "1:1", body_of({"T"})));
+  CHECK(refused.code == response_code::kSystemError);
+  CHECK(refused.remark.value_or("").find("register broker failed") == 0);
+  CHECK(server.routes.topics().empty());
+  REQUIRE(server.ask(registration("a", "0", "1:1", body_of({}))).code == 0);     // none is a table
+  REQUIRE(server.ask(registration("a", "0", "1:1", body_of({"T"}))).code == 0);  // and one now an addition
+  CHECK(server.routes.topics().size() == 1);
+}
+
 TEST_CASE("NameServer: compressed registrations of 4.9 and 5, and the bare table of old brokers", "[requests]") {
   for (int32_t version : {409, 413, 479}) {
     Server server;

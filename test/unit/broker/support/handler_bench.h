@@ -133,6 +133,7 @@ class FakeStore : public store::MessageStore {
   }
   void clean_expired_files() override { ++file_cleanings; }
   void set_retention(const store::RetentionOptions&) override {}
+  void set_message_bytes_max(int64_t) override {}
   int queue_cleanings = 0, file_cleanings = 0;
   Result<size_t> queue_cleaning = size_t{0};
   store::StoreFigures figures() override { return fixed_figures; }

@@ -168,6 +168,7 @@ class MemoryStore : public store::MessageStore {
   Result<size_t> clean_expired_queues() override { return size_t{0}; }
   void clean_expired_files() override {}
   void set_retention(const store::RetentionOptions&) override {}
+  void set_message_bytes_max(int64_t) override {}
   store::StoreFigures figures() override { return {}; }
   bool writable(std::string*) override { return true; }
 
