@@ -505,6 +505,14 @@ std::vector<std::string> apache_broker_keys() {
       "writeBufferHighWaterMark",
       "writeBufferLowWaterMark",
       "writeWithoutMmap",
+      // Apache RocketMQ passes over these too; they stand in many of its files all the same.
+      "abortFile",
+      "checkTransactionMessageEnable",
+      "mapedFileSizeCommitLog",
+      "mapedFileSizeConsumeQueue",
+      "storeCheckpoint",
+      "storePathConsumeQueue",
+      "storePathIndex",
   };
 }
 

@@ -185,8 +185,9 @@ TEST_CASE("Settings: files of Apache RocketMQ 4.9 are taken as they are", "[inte
   Process names(kNameServer,
                 {"-c", names_file, "--listenPort", "0", "--bindAddress", "127.0.0.1", "--logDir", place.path("logs")},
                 place.path("names.out"));
+  const bool names_up = names.wait_for_output("boot success");
   INFO(names.output());
-  REQUIRE(names.wait_for_output("boot success"));
+  REQUIRE(names_up);
   REQUIRE(names.terminate() == 0);
   for (const char* key : {"productEnvName", "clusterTest", "serverSelectorThreads", "useEpollNativeSelector"})
     CHECK(has(place.log("namesrv.log"), std::string("the setting ") + key + " is accepted but has no effect here"));
@@ -200,13 +201,16 @@ TEST_CASE("Settings: files of Apache RocketMQ 4.9 are taken as they are", "[inte
       "pullMessageThreadPoolNums=24\nuseReentrantLockWhenPutMessage=true\nwaitTimeMillsInSendQueue=500\n"
       "storePathConsumeQueue=/opt/store/consumequeue\nstorePathIndex=/opt/store/index\nmaxMessageSize=65536\n"
       "slaveReadEnable=true\nmessageDelayLevel=1s 5s 10s\ntransferMsgByHeap=true\nfastFailIfNoBufferInStorePool=true\n"
+      "mapedFileSizeCommitLog=1073741824\nstoreCheckpoint=/opt/store/checkpoint\nabortFile=/opt/store/abort\n"
       "haSendHeartbeatInterval=5000\nmaxIndexNum=20000000\nmaxHashSlotNum=5000000\n");
   Process broker(kBroker, place.broker({"-c", broker_file, "--namesrvAddr", ""}), place.path("broker.out"));
-  REQUIRE(broker.wait_for_output("boot success"));
+  const bool up = broker.wait_for_output("boot success");
+  INFO(broker.output());
+  REQUIRE(up);
   REQUIRE(broker.terminate() == 0);
   const auto log = place.log("broker.log");
   for (const char* key : {"sendMessageThreadPoolNums", "useReentrantLockWhenPutMessage", "waitTimeMillsInSendQueue",
-                          "maxHashSlotNum", "transferMsgByHeap"})
+                          "maxHashSlotNum", "transferMsgByHeap", "storePathIndex"})
     CHECK(has(log, std::string("the setting ") + key + " is accepted but has no effect here"));
   CHECK_FALSE(has(log, "fileReservedTime is accepted"));
   auto typo = place.run(kBroker, {"-p", "-c", place.file("typo.conf", "sendMessageThreadPoolNum=16\n")});

@@ -240,7 +240,7 @@ TEST_CASE("NameServer: a request that lacks a field is answered 1, as by Apache 
       {RequestCode::kWipeWritePermOfBroker, {"brokerName"}},
       {RequestCode::kAddWritePermOfBroker, {"brokerName"}},
       {RequestCode::kGetKvConfig, {"namespace", "key"}},
-      {RequestCode::kPutKvConfig, {"namespace", "key", "value"}},
+      {RequestCode::kPutKvConfig, {"namespace", "key"}},
       {RequestCode::kDeleteKvConfig, {"namespace", "key"}},
       {RequestCode::kGetKvlistByNamespace, {"namespace"}}};
   for (const auto& [code, fields] : needed) {
