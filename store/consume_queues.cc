@@ -153,11 +153,12 @@ Status ConsumeQueue::load() {
     }
     next_ = low + 1;
     min_ = first_file_.load();
-    APOGEE_TRY_ASSIGN(goes_on_, goes_on_behind(low + 1, begins));
+    APOGEE_TRY_ASSIGN(damaged_, goes_on_behind(low + 1, begins));
     return {};
   }
   next_ = min_ = first_file_.load();
   may_begin_earlier_ = true;
+  APOGEE_TRY_ASSIGN(damaged_, goes_on_behind(first_file_, begins));
   return {};
 }
 
@@ -180,7 +181,7 @@ Result<bool> ConsumeQueue::goes_on_behind(QueueOffset next, const std::vector<Qu
   return false;
 }
 
-Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
+Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_crash) {
   constexpr int64_t kLookedAtOnce = 512;
   QueueOffset next = max();
   for (bool done = false; next > first_file_ && !done;) {
@@ -193,7 +194,9 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, bool after_crash) {
       // A blank for damage came with the message behind it: it is no older than that one's entry.
       done = is_written(last) && (is_blank(last) ? last.physical_offset == 0 || last.physical_offset < limit
                                                  : last.physical_offset + last.record_bytes <= limit);
-      if (!done) --next;
+      if (done) continue;
+      --next;
+      damaged_ = damaged_ || !is_written(last) || last.physical_offset + last.record_bytes > log_end;
     }
   }
   if (!after_crash && next == max()) return {};
@@ -402,7 +405,7 @@ std::string ConsumeQueues::queue_key(std::string_view topic, int32_t queue_id) {
   return fmt::format("{}-{}", topic, queue_id);
 }
 
-Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool after_crash) {
+Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, LogOffset log_end, bool after_crash) {
   APOGEE_TRY(files_.make_directories(directory_));
   if (files_.exists(trash_)) APOGEE_TRY(files_.remove_all(trash_));  // a crash came in between
   APOGEE_TRY_ASSIGN(auto topics, files_.list(directory_));
@@ -416,19 +419,38 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, bool afte
       if (error != std::errc() || end != name.data() + name.size() || queue_id < 0) continue;
       auto queue = make(topic, queue_id);
       APOGEE_TRY(queue->load());
-      damaged_ = damaged_ || queue->goes_on();
-      APOGEE_TRY(queue->cut_beyond(trusted_end, after_crash));
+      const bool is_empty = queue->max() == 0;  // nothing makes one without an entry that goes there
+      APOGEE_TRY(queue->cut_beyond(trusted_end, log_end, after_crash));
       APOGEE_TRY(queue->set_log_begin(log_begin));
+      LogOffset goes_to = log_begin;  // its last message ends there
       if (queue->max() > 0) {
         auto last = queue->read(queue->max() - 1, 1);
-        if (!last.empty()) queue->set_last_record(last.front().physical_offset);
-        if (!last.empty() && !is_blank(last.front()))
-          dispatched_end_ = std::max(dispatched_end_, last.front().physical_offset + last.front().record_bytes);
+        if (!last.empty()) {
+          queue->set_last_record(last.front().physical_offset);
+          goes_to = last.front().physical_offset + (is_blank(last.front()) ? 0 : last.front().record_bytes);
+          if (!is_blank(last.front())) dispatched_end_ = std::max(dispatched_end_, goes_to);
+        }
       }
+      if (is_empty || queue->damaged()) rebuild_from_ = std::min(rebuild_from_, goes_to);
       topics_[topic][queue_id] = std::move(queue);
     }
   }
   return {};
+}
+
+void ConsumeQueues::forget_empty() {
+  std::unique_lock lock(mutex_);
+  for (auto& [topic, ids] : topics_) {
+    for (auto id = ids.begin(); id != ids.end();) {
+      if (id->second->max() > 0) {
+        ++id;
+        continue;
+      }
+      open_files_.forget_below(id->second->directory());
+      if (auto gone = files_.remove_all(id->second->directory()); !gone) logger_.warn("{}", gone.error().message);
+      id = ids.erase(id);
+    }
+  }
 }
 
 std::shared_ptr<ConsumeQueue> ConsumeQueues::find(std::string_view topic, int32_t queue_id) const {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <list>
 #include <map>
 #include <memory>
@@ -60,7 +61,7 @@ class ConsumeQueue {
   [[nodiscard]] Status load();
   /// Forgets entries of records that end behind `limit`, and zeroes them and all that follows; after a crash also
   /// what follows when no entry was cut.
-  [[nodiscard]] Status cut_beyond(LogOffset limit, bool after_crash);
+  [[nodiscard]] Status cut_beyond(LogOffset limit, LogOffset log_end, bool after_crash);
   /// Raises the minimum to the first entry of a record at or after the log's beginning. Thread: one at a time.
   [[nodiscard]] Status set_log_begin(LogOffset log_begin);
   /// Removes files all of whose entries are below the minimum; never the last one. Thread: as set_log_begin().
@@ -90,8 +91,8 @@ class ConsumeQueue {
   /// Its ends, for the floor table.
   [[nodiscard]] QueueFloor floor() const;
   [[nodiscard]] const std::string& directory() const { return directory_; }
-  /// Whether load() has found more behind the end that it took: the entries there are damaged.
-  [[nodiscard]] bool goes_on() const { return goes_on_; }
+  /// Whether load() or cut_beyond() has met entries that were not written so: more of its messages may be in the log.
+  [[nodiscard]] bool damaged() const { return damaged_; }
 
  private:
   [[nodiscard]] std::string path_of(QueueOffset offset) const;
@@ -106,7 +107,7 @@ class ConsumeQueue {
   std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
   QueueOffset floor_ = 0;                   // constant once others see the queue
   bool directory_made_ = false;
-  bool goes_on_ = false;            // constant after load()
+  bool damaged_ = false;            // constant once others see the queue
   bool may_begin_earlier_ = false;  // no entry is left, and next_ is only where the files begin
   std::mutex append_mutex_;
   bool closed_ = false;                      // guarded by append_mutex_
@@ -135,7 +136,7 @@ class ConsumeQueues {
 
   /// Entries of records that end behind `trusted_end` are cut: the log does not have them, or a crash may have
   /// torn them and they are dispatched again.
-  [[nodiscard]] Status load(LogOffset log_begin, LogOffset trusted_end, bool after_crash);
+  [[nodiscard]] Status load(LogOffset log_begin, LogOffset trusted_end, LogOffset log_end, bool after_crash);
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find(std::string_view topic, int32_t queue_id) const;
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, int32_t queue_id);
   /// Thread: any.
@@ -144,8 +145,10 @@ class ConsumeQueues {
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
   [[nodiscard]] LogOffset dispatched_end() const { return dispatched_end_; }
-  /// Whether load() has met a queue with damage before its end; its messages are in the log.
-  [[nodiscard]] bool damaged() const { return damaged_; }
+  /// Where the entries of damaged queues go on in the log; the greatest number when load() has met none.
+  [[nodiscard]] LogOffset rebuild_from() const { return rebuild_from_; }
+  /// Removes queues that have no entries, after the log was gone through for them.
+  void forget_empty();
   /// Every queue with its next offset, keyed as queue_key(); of one topic, or of all.
   [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> next_offsets(std::string_view topic = {}) const;
   /// The ends of every queue, keyed as queue_key().
@@ -177,7 +180,7 @@ class ConsumeQueues {
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;
-  bool damaged_ = false;  // constant after load()
+  LogOffset rebuild_from_ = std::numeric_limits<LogOffset>::max();
   std::atomic<int64_t> removals_{0};
   const QueueFloors* floors_ = nullptr;
 };

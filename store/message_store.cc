@@ -193,18 +193,19 @@ Status FileMessageStore::recover() {
   APOGEE_TRY_ASSIGN(std::string cut, log_.set_end(end));
   if (!cut.empty()) logger_.warn("the log was cut at {}: {}", recovered.end, cut);
   APOGEE_TRY(floors_.load());
-  APOGEE_TRY(queues_.load(log_.begin(), clean ? recovered.end : recovered.walked_from, !clean));
+  APOGEE_TRY(queues_.load(log_.begin(), clean ? recovered.end : recovered.walked_from, recovered.end, !clean));
   // Before this place every record is in its queue: after a clean stop where the queues end; else where the
   // walk began, if the queues are there at all.
   LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
   // Without the floors nothing else tells how far the queues went.
-  if (lacking || floors_.damaged() || queues_.damaged()) from = log_.begin();
+  from = std::min(from, lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
   dispatcher_.set_recovered(recovered.end, holes_);
   reader_.set_recovered(recovered.end, &holes_);
   APOGEE_TRY(dispatcher_.catch_up());
+  queues_.forget_empty();
   for (auto& [key, next] : queues_.next_offsets())
     if (next > 0 && next < floors_.of(key))
       logger_.error("queue {}: messages {} to {} are lost; the next one is {}", key, next, floors_.of(key) - 1,
@@ -372,6 +373,7 @@ std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) co
   if (draft.topic.empty() || draft.topic.size() > kTopicBytesMax)
     return failed(PutStatus::kMessageIllegal,
                   fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
+  if (!is_topic_text(draft.topic)) return failed(PutStatus::kMessageIllegal, "topic: a character that none may have");
   if (draft.properties.size() > kPropertiesBytesMax)
     return failed(PutStatus::kPropertiesSizeExceeded,
                   fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));

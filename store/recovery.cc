@@ -172,6 +172,11 @@ LogOffset end_of_hole(const std::vector<Hole>& holes, LogOffset offset) {
   return behind != holes.end() && behind->begin <= offset ? behind->end : -1;
 }
 
+bool is_topic_text(std::string_view topic) {
+  return std::all_of(topic.begin(), topic.end(), [](char c) { return c > ' ' && c < '\x7f' && c != '/'; }) &&
+         topic.find_first_not_of('.') != std::string_view::npos;
+}
+
 LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc) {
   if (rest_of_file.size() < message::kBlankBytesMin) return {};
   auto bytes = load_be<int32_t>(rest_of_file.data());
@@ -183,6 +188,7 @@ LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_
   if (magic != message::kRecordMagicV1 && magic != message::kRecordMagicV2) return {};
   auto record = message::decode_record(rest_of_file);
   if (!record || record->physical_offset != offset) return {};
+  if (!is_topic_text(record->topic)) return {};
   if (check_crc && !is_as_written(*record)) return {};
   return {LogPosition::Kind::kRecord, static_cast<int64_t>(record->bytes.size())};
 }

@@ -17,6 +17,10 @@ struct LogPosition {
   int64_t bytes = 0;  ///< of the record, or up to the end of the file for a blank
 };
 
+/// Whether a topic could have this name: visible ASCII without slashes, and not dots alone, because it names a
+/// directory. The store takes no others, so a record with another one is damaged.
+[[nodiscard]] bool is_topic_text(std::string_view topic);
+
 /// Looks at a position within one file's mapping. A record counts only when its magic, lengths and stored
 /// physical offset agree and, with `check_crc`, its body is the one it was written with.
 [[nodiscard]] LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc);

@@ -19,21 +19,23 @@ namespace {
 
 using test::MemoryFileSystem;
 
+enum class Stop : uint8_t { kClean, kCrash, kCleanThenCrash };
+
 /// A store that was written and stopped, or not stopped, and what is in it.
 struct Base {
   std::string name;
+  Stop stop = Stop::kClean;
   StoreOptions options;
   Ledger ledger;
   std::unique_ptr<MemoryFileSystem> files;
   Reading reading;
 };
 
-enum class Stop : uint8_t { kClean, kCrash, kCleanThenCrash };
-
 std::unique_ptr<Base> make_base(const std::string& name, Stop stop, int64_t queue_file_bytes, uint64_t seed) {
   test::Random random(seed);
   auto base = std::make_unique<Base>();
   base->name = name;
+  base->stop = stop;
   base->options = bad_day_options(random);
   base->options.commit_log_file_bytes = 32 * 1024;
   base->options.consume_queue_file_bytes = queue_file_bytes;
@@ -123,13 +125,16 @@ class Damage {
     }
     return false;
   }
-  /// Whether so much was hit that nobody can tell any more how far the queue went.
+  /// Whether so much was hit that nobody can tell any more how far the queue went: its files with the floor table, or,
+  /// after a crash, which leaves an older floor table, its files were exchanged with those of another queue.
   [[nodiscard]] bool hits_queue_and_floors(const std::string& topic, int32_t queue_id) const {
     auto hits = [&](const std::string& part) {
       return std::any_of(ranges_.begin(), ranges_.end(),
                          [&](const auto& each) { return each.path.find(part) != std::string::npos; });
     };
-    return hits("/queueFloors") && hits(fmt::format("/consumequeue/{}/{}/", topic, queue_id));
+    const std::string directory = fmt::format("/consumequeue/{}/{}/", topic, queue_id);
+    if (exchanged_ && base_.stop != Stop::kClean && hits(directory)) return true;
+    return hits("/queueFloors") && hits(directory);
   }
   /// Whether a text names a file that was damaged, or its directory.
   [[nodiscard]] bool is_named_in(const std::string& text) const {
@@ -191,6 +196,7 @@ class Damage {
   void exchange(const std::string& path) {
     std::string other = some_file();
     if (other == path) return;
+    exchanged_ = true;
     std::string bytes = files_.content(path);
     note(path, 0, INT64_MAX, "exchanged with " + other);
     note(other, 0, INT64_MAX, "exchanged");
@@ -218,6 +224,7 @@ class Damage {
   test::Random& random_;
   std::vector<Range> ranges_;
   std::string told_;
+  bool exchanged_ = false;
 };
 
 struct Tally {
@@ -279,6 +286,7 @@ void check_offsets(MessageStore& store, const Base& base, const Damage& damage, 
     const auto& sent = base.ledger.sent(id);
     if (damage.hits_log(place.offset, sent.record_bytes())) continue;  // its offset may be a wrong one
     if (!sent.takes_queue_offset() || base.ledger.is_deleted(sent.topic)) continue;
+    if (damage.hits_queue_and_floors(sent.topic, sent.queue_id)) continue;
     auto& after = next[{sent.topic, sent.queue_id}];
     after = std::max(after, place.queue_offset + 1);
   }

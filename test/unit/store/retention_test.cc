@@ -534,7 +534,7 @@ TEST_CASE("Expired queues: an entry that comes while its queue goes is not lost"
   Logger logger;
   auto& files = io::posix_file_system();
   ConsumeQueues queues(directory.path / "consumequeue", directory.path / "trash", 200, files, logger);
-  REQUIRE(queues.load(0, 0, false));
+  REQUIRE(queues.load(0, 0, 0, false));
   auto queue = queues.find_or_create("T", 0);
   REQUIRE(queue->append(0, {{0, 50, 1}, {50, 50, 1}}));
   queues.set_log_begin(100);
