@@ -2,13 +2,14 @@
 # Installs the packages, builds and runs every test.
 #   tools/test.sh               release build, all tests
 #   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests
-#                               (--sanitize=address or --sanitize=thread: only the one)
+#                               (--sanitize=address or --sanitize=thread: only the one; TSan's tests take four
+#                               minutes on two cores that are busy with other things, its build comes on top)
 #   tools/test.sh --soak        also the long runs (more connections, longer times)
 #   tools/test.sh --fuzz        also an hour of fuzzing, shared by the fuzz targets
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
 address=0 thread=0 soak=0 fuzz=0
 for argument in "$@"; do
   case "$argument" in
