@@ -524,3 +524,32 @@ TEST_CASE("MessageIndex: a disk that is full or fails is waited for, and nothing
   CHECK(bench->offsets(by("U" + std::to_string(sent - 1))).size() == 1);
   bench.reset();
 }
+
+TEST_CASE("MessageIndex: while it is built, queries give what is there and say that more may come", "[store][index]") {
+  Directory directory;
+  FakeLog log;
+  for (int i = 0; i < 100; ++i) log.add({"T", "k", "U" + std::to_string(i), 1'000 + i});
+  auto reader = log.reader();
+  std::atomic<bool> open{false};
+  auto read = reader.read_up_to;
+  // The disk gives a little, and no more until it is told to.
+  reader.read_up_to = [&](LogOffset from, LogOffset end) -> std::optional<SharedBytes> {
+    if (from == 0) return read(0, end / 100);
+    while (!open) std::this_thread::yield();
+    return read(from, end);
+  };
+  Logger quiet;
+  MessageIndex index(reader, Bench::options_for(directory.path / "indexdb"), io::posix_file_system(), quiet);
+  index.start();
+  REQUIRE(eventually([&] { return index.position() > 0; }));
+  auto some = index.query(by("k"));
+  open = true;
+  REQUIRE(some);
+  CHECK(some->records.size() == 1);
+  CHECK(some->incomplete.find("being built from the log") != std::string::npos);
+  REQUIRE(eventually([&] { return index.position() == log.end; }));
+  auto all = index.query(by("U99"));
+  REQUIRE(all);
+  CHECK(all->records.size() == 1);
+  CHECK(all->incomplete.empty());
+}
