@@ -254,7 +254,7 @@ TEST_CASE("MessageIndex: what a kill leaves is never ahead of its entries, and i
   const auto live = directory.path / "indexdb";
   auto options = Bench::options_for(live);
   options.flush_interval = std::chrono::milliseconds(GENERATE(0, 1, 20, 3'600'000));
-  options.db.memtable_bytes = 64 << 10;
+  options.db.staged_bytes = 4 << 10;
   Bench bench(log, options);
   std::mt19937 random(11);
   int sent = 0;
@@ -485,7 +485,7 @@ TEST_CASE("MessageIndex: a disk that is full or fails is waited for, and nothing
   auto env = rocksdb::NewCompositeEnv(disk);
   auto options = Bench::options_for(directory.path / "indexdb");
   options.db.env = env.get();
-  options.db.memtable_bytes = 64 << 10;
+  options.db.staged_bytes = 4 << 10;
   options.flush_interval = std::chrono::milliseconds(5);
   const bool full = GENERATE(true, false), stop_meanwhile = GENERATE(false, true),
              from_the_start = GENERATE(false, true);
