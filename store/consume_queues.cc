@@ -469,6 +469,10 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::find_or_create(std::string_view top
   return queue;
 }
 
+QueueOffset ConsumeQueues::retired_below(std::string_view topic, int32_t queue_id) const {
+  return floors_ == nullptr ? 0 : floors_->retired_below(queue_key(topic, queue_id));
+}
+
 std::shared_ptr<ConsumeQueue> ConsumeQueues::make(std::string_view topic, int32_t queue_id) {
   auto queue = std::make_shared<ConsumeQueue>(fmt::format("{}/{}/{}", directory_, topic, queue_id), file_bytes_,
                                               open_files_, files_);

@@ -133,6 +133,8 @@ class ConsumeQueues {
                 const Logger& logger);
   /// For ConsumeQueue::set_floor(); before load(). `floors` outlives the queues.
   void set_floors(const QueueFloors& floors) { floors_ = &floors; }
+  /// See QueueFloors::retired_below().
+  [[nodiscard]] QueueOffset retired_below(std::string_view topic, int32_t queue_id) const;
 
   /// Entries of records that end behind `trusted_end` are cut: the log does not have them, or a crash may have
   /// torn them and they are dispatched again.

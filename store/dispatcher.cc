@@ -191,6 +191,14 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
   Status failed;
   for (auto& [key, list] : batches) {
     for (auto& batch : list) {
+      if (!queues_.find(batch.topic, batch.queue_id)) {
+        // A deleted topic does not come back with what the log still has of it.
+        const auto retired = std::clamp<QueueOffset>(queues_.retired_below(batch.topic, batch.queue_id) - batch.first,
+                                                     0, static_cast<QueueOffset>(batch.entries.size()));
+        batch.entries.erase(batch.entries.begin(), batch.entries.begin() + retired);
+        batch.first += retired;
+        if (batch.entries.empty()) continue;
+      }
       auto queue = queues_.find_or_create(batch.topic, batch.queue_id);
       QueueOffset before = queue->max();
       if (batch.first > before && before > 0)

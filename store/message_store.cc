@@ -27,6 +27,8 @@ namespace apogee::store {
 namespace {
 
 constexpr size_t kPropertiesBytesMax = message::kPropertiesBytesMax;
+/// How long the deletion of a topic waits for the dispatcher, and between two looks.
+constexpr auto kDispatchWait = std::chrono::milliseconds(5'000), kDispatchLook = std::chrono::milliseconds(1);
 constexpr size_t kTopicBytesV1Max = 127;
 constexpr size_t kTopicBytesMax = 255;
 /// The floor table is saved once in so many looks of the keeper, and before files go.
@@ -324,6 +326,10 @@ void FileMessageStore::keep_floors(bool now) {
 }
 
 void FileMessageStore::delete_topic(std::string_view topic) {
+  // What the dispatcher has not seen yet would bring the queues back.
+  const LogOffset end = log_.end();
+  for (auto left = kDispatchWait; dispatcher_.position() < end && left.count() > 0; left -= kDispatchLook)
+    std::this_thread::sleep_for(kDispatchLook);
   floors_.retire(queues_.next_offsets(topic));
   if (auto saved = floors_.save(); !saved)
     logger_.error("topic {}: its next offsets are not saved yet: {}", topic, saved.error().message);

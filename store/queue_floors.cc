@@ -73,6 +73,12 @@ QueueOffset QueueFloors::of(std::string_view key) const {
   return found == floors_.end() ? 0 : found->second.next;
 }
 
+QueueOffset QueueFloors::retired_below(std::string_view key) const {
+  std::lock_guard lock(mutex_);
+  auto found = floors_.find(key);
+  return found == floors_.end() || found->second.last_record >= 0 ? 0 : found->second.min;
+}
+
 QueueFloors::Offsets QueueFloors::joined(const Offsets& offsets) const {
   std::lock_guard lock(mutex_);
   std::map<std::string, QueueOffset> all;
@@ -93,6 +99,8 @@ void QueueFloors::raise_locked(const std::string& key, const QueueFloor& floor) 
   if (floor.next <= 0) return;
   auto& known = floors_[key];
   if (floor.next < known.next || floor == known) return;
+  // Looked at before the queue was given up, told afterwards.
+  if (known.next > 0 && floor.next == known.next && known.last_record < 0) return;
   known = floor;
   ++changes_;
 }

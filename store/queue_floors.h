@@ -43,6 +43,9 @@ class QueueFloors {
   [[nodiscard]] bool damaged() const { return damaged_; }
   /// 0: not known.
   [[nodiscard]] QueueOffset of(std::string_view key) const;
+  /// Messages in front of this offset belong to no queue, although the log may have them: the queue was given up with
+  /// them. 0: it was not.
+  [[nodiscard]] QueueOffset retired_below(std::string_view key) const;
   /// The given offsets, none below its floor, and the floors of all other queues.
   [[nodiscard]] Offsets joined(const Offsets& offsets) const;
 

@@ -311,4 +311,31 @@ TEST_CASE("MessageStore: a deleted topic is gone and its records outlive the sto
   CHECK(body_of(held[0]) == "still here");
 }
 
+TEST_CASE("MessageStore: a deleted topic stays deleted when the log is read again, and goes on with its offsets",
+          "[store]") {
+  Directory directory;
+  {
+    Running running(small_options(directory.path));
+    for (int i = 0; i < 5; ++i) put(*running.store, "Gone", 0, "old");
+    // Not waited for: the dispatcher may be behind.
+    running.store->delete_topic("Gone");
+    put(*running.store, "Other", 0, "body");
+    REQUIRE(running.wait_for("Other-0", 1));
+    CHECK(running.store->max_offset("Gone", 0) == 0);
+  }
+  // As after a crash before the first checkpoint: everything is dispatched again.
+  fs::remove(directory.path / "checkpoint");
+  REQUIRE(io::posix_file_system().open((directory.path / "abort").string(), io::OpenMode::kCreate));
+  Running running(small_options(directory.path));
+  CHECK(running.store->get("Other", 0, 0, {}, nullptr).records.size() == 1);
+  CHECK(running.store->get("Gone", 0, 0, {}, nullptr).status == GetStatus::kNoMatchedLogicQueue);
+  CHECK(!fs::exists(directory.path / "consumequeue" / "Gone"));
+  CHECK(put(*running.store, "Gone", 0, "new").queue_offset == 5);
+  REQUIRE(running.wait_for("Gone-0", 6));
+  auto got = running.store->get("Gone", 0, 5, {}, nullptr);
+  REQUIRE(got.records.size() == 1);
+  CHECK(body_of(got.records[0]) == "new");
+  CHECK(running.store->min_offset("Gone", 0) == 5);
+}
+
 }  // namespace apogee::store

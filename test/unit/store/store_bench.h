@@ -71,10 +71,8 @@ struct Running {
   }
 };
 
-/// Nothing when no answer comes. Thread: any.
-inline std::optional<PutResult> put_if_answered(MessageStore& store, std::string_view topic, int32_t queue,
-                                                std::string_view body, std::string_view properties = {},
-                                                bool batch = false) {
+inline PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body,
+                     std::string_view properties = {}, bool batch = false) {
   MessageDraft draft;
   draft.topic = topic;
   draft.queue_id = queue;
@@ -95,15 +93,7 @@ inline std::optional<PutResult> put_if_answered(MessageStore& store, std::string
     store.append(draft, done);
   }
   std::unique_lock lock(mutex);
-  told.wait_for(lock, std::chrono::seconds(20), [&] { return result.has_value(); });
-  return result;
-}
-
-/// Thread: the test's own.
-inline PutResult put(MessageStore& store, std::string_view topic, int32_t queue, std::string_view body,
-                     std::string_view properties = {}, bool batch = false) {
-  auto result = put_if_answered(store, topic, queue, body, properties, batch);
-  REQUIRE(result);
+  REQUIRE(told.wait_for(lock, std::chrono::seconds(20), [&] { return result.has_value(); }));
   return *result;
 }
 
