@@ -6,11 +6,15 @@
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice_transform.h>
+#include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
-#include <rocksdb/write_batch.h>
 
 #include <algorithm>
 #include <array>
+#include <charconv>
+#include <iterator>
+#include <mutex>
+#include <shared_mutex>
 #include <tuple>
 #include <utility>
 
@@ -23,11 +27,13 @@ namespace {
 constexpr size_t kEntryBytes = 24;
 constexpr size_t kHashBytes = 8;
 constexpr int kFilterBitsPerKey = 10;
+constexpr uint64_t kTablesBehindMax = 24;  // files that wait for a compaction
 constexpr uint64_t kCompactAtLeastEachSeconds = 86'400;
 // Not as long as entries, so that they are none whatever the hash; at least as long as a hash, as iterators expect.
 constexpr const char* kFormatKey = "index.format";
 constexpr const char* kProgressKey = "index.progress";
 constexpr const char* kFormat = "1";
+constexpr const char* kNextTable = "/next.table";
 
 using EntryKey = std::array<char, kEntryBytes>;
 
@@ -111,9 +117,8 @@ rocksdb::Options db_options(const IndexDb::Options& options) {
   rocksdb::Options db;
   if (options.env != nullptr) db.env = options.env;
   db.create_if_missing = true;
-  db.write_buffer_size = options.memtable_bytes;
+  db.write_buffer_size = 64 << 10;  // nothing goes through it
   db.max_write_buffer_number = 2;
-  db.allow_concurrent_memtable_write = false;  // one writer
   db.target_file_size_base = 32 << 20;
   db.max_bytes_for_level_base = 64 << 20;
   db.max_background_jobs = 2;
@@ -138,9 +143,17 @@ rocksdb::Options db_options(const IndexDb::Options& options) {
 }  // namespace
 
 struct IndexDb::Impl {
+  Status write_table(const std::string& path);
+  Status add_table();
+
+  rocksdb::Options settings;
   std::string directory;
+  size_t staged_max = 0;
   std::unique_ptr<rocksdb::DB> db;
   IndexProgress progress;
+  bool changed = false;            // the progress is not that on disk
+  std::shared_mutex staged_mutex;  // readers hold it while they look; the writer, who alone changes it, when it does
+  std::vector<IndexEntry> staged;  // guarded by staged_mutex
 };
 
 IndexDb::IndexDb(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -151,7 +164,9 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
   auto db_settings = db_options(options);
   db_settings.compaction_filter_factory = std::make_shared<ExpiryFilterFactory>(std::move(log_begin));
   auto impl = std::make_unique<Impl>();
+  impl->settings = db_settings;
   impl->directory = options.directory;
+  impl->staged_max = std::max<size_t>(1, options.staged_bytes / kEntryBytes);
   rocksdb::DB* opened = nullptr;
   if (options.read_only) db_settings.create_if_missing = false;
   auto status = options.read_only ? rocksdb::DB::OpenForReadOnly(db_settings, options.directory, &opened)
@@ -172,12 +187,6 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
     any->SeekToFirst();
     if (any->Valid()) return Error(Errc::kCorrupt, options.directory + ": it is no index, its format is not told");
     if (!any->status().ok()) return error_of(options.directory, any->status());
-    if (options.read_only) return std::unique_ptr<IndexDb>(new IndexDb(std::move(impl)));
-    // In the first memtable: it becomes durable with the first entries, or before them.
-    rocksdb::WriteOptions unlogged;
-    unlogged.disableWAL = true;
-    if (auto status = opened->Put(unlogged, kFormatKey, kFormat); !status.ok())
-      return error_of(options.directory, status);
   } else if (format != kFormat) {
     return Error(Errc::kCorrupt, options.directory + ": its format is \"" + format.substr(0, 20) +
                                      "\", this release reads and writes \"" + kFormat + "\"");
@@ -189,30 +198,65 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
 
 const IndexProgress& IndexDb::progress() const { return impl_->progress; }
 
-Status IndexDb::write(std::vector<IndexEntry>& entries, IndexProgress progress) {
-  std::sort(entries.begin(), entries.end(), [](const IndexEntry& a, const IndexEntry& b) {
+// Sorts what is staged and writes it with format and progress; durable when it returns.
+Status IndexDb::Impl::write_table(const std::string& path) {
+  auto less = [](const IndexEntry& a, const IndexEntry& b) {
     return std::tie(a.key_hash, a.store_time_ms, a.offset) < std::tie(b.key_hash, b.store_time_ms, b.offset);
-  });
-  rocksdb::WriteBatch batch(entries.size() * (kEntryBytes + 3) + 512);
-  for (const auto& entry : entries) {
-    auto key = encode(entry);
-    if (auto status = batch.Put(slice(key), rocksdb::Slice()); !status.ok()) return error_of(impl_->directory, status);
+  };
+  {
+    std::lock_guard lock(staged_mutex);
+    std::sort(staged.begin(), staged.end(), less);
+    staged.erase(std::unique(staged.begin(), staged.end()), staged.end());
   }
-  if (auto status = batch.Put(kProgressKey, encode(progress)); !status.ok()) return error_of(impl_->directory, status);
-  rocksdb::WriteOptions unlogged;
-  unlogged.disableWAL = true;
-  unlogged.no_slowdown = true;
-  if (auto status = impl_->db->Write(unlogged, &batch); !status.ok()) return error_of(impl_->directory, status);
+  rocksdb::SstFileWriter table(rocksdb::EnvOptions(settings), settings);
+  if (auto status = table.Open(path); !status.ok()) return error_of(directory, status);
+  const std::pair<rocksdb::Slice, std::string> own[] = {{kFormatKey, kFormat}, {kProgressKey, encode(progress)}};
+  size_t own_done = 0;
+  for (const auto& entry : staged) {
+    auto key = encode(entry);
+    for (; own_done < 2 && own[own_done].first.compare(slice(key)) < 0; ++own_done)
+      if (auto status = table.Put(own[own_done].first, own[own_done].second); !status.ok())
+        return error_of(directory, status);
+    if (auto status = table.Put(slice(key), rocksdb::Slice()); !status.ok()) return error_of(directory, status);
+  }
+  for (; own_done < 2; ++own_done)
+    if (auto status = table.Put(own[own_done].first, own[own_done].second); !status.ok())
+      return error_of(directory, status);
+  if (auto status = table.Finish(); !status.ok()) return error_of(directory, status);
+  return {};
+}
+
+Status IndexDb::Impl::add_table() {
+  uint64_t behind = 0;
+  std::string text;
+  if (db->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &text))
+    std::from_chars(text.data(), text.data() + text.size(), behind);
+  if (behind > kTablesBehindMax) return Error(Errc::kBusy, directory + ": compactions are behind");
+  const std::string path = directory + kNextTable;
+  APOGEE_TRY(write_table(path));
+  rocksdb::IngestExternalFileOptions how;
+  how.move_files = true;
+  how.write_global_seqno = false;
+  if (auto status = db->IngestExternalFile({path}, how); !status.ok()) return error_of(directory, status);
+  std::lock_guard lock(staged_mutex);
+  staged.clear();
+  changed = false;
+  return {};
+}
+
+Status IndexDb::write(const std::vector<IndexEntry>& entries, IndexProgress progress) {
+  if (impl_->staged.size() + entries.size() > impl_->staged_max && !impl_->staged.empty())
+    APOGEE_TRY(impl_->add_table());
+  std::lock_guard lock(impl_->staged_mutex);
+  impl_->staged.insert(impl_->staged.end(), entries.begin(), entries.end());
   impl_->progress = std::move(progress);
+  impl_->changed = true;
   return {};
 }
 
 Status IndexDb::flush() {
-  rocksdb::FlushOptions how;
-  how.wait = true;
-  how.allow_write_stall = true;
-  if (auto status = impl_->db->Flush(how); !status.ok()) return error_of(impl_->directory, status);
-  return {};
+  if (!impl_->changed) return {};
+  return impl_->add_table();
 }
 
 Status IndexDb::resume() {
@@ -232,20 +276,42 @@ Status IndexDb::scan(uint64_t key_hash, int64_t begin_ms, int64_t end_ms, IndexO
                      const std::function<bool(const IndexEntry& entry)>& visit) const {
   begin_ms = std::max<int64_t>(begin_ms, 0);
   if (end_ms < begin_ms) return {};
+  const bool ascending = order == IndexOrder::kOldestFirst;
+  auto before = [ascending](const IndexEntry& a, const IndexEntry& b) {
+    auto left = std::tie(a.store_time_ms, a.offset), right = std::tie(b.store_time_ms, b.offset);
+    return ascending ? left < right : right < left;
+  };
+  // First what is staged: it may be in the database a moment later, but not the other way round.
+  std::vector<IndexEntry> staged;
+  {
+    std::shared_lock lock(impl_->staged_mutex);
+    std::copy_if(impl_->staged.begin(), impl_->staged.end(), std::back_inserter(staged), [&](const IndexEntry& entry) {
+      return entry.key_hash == key_hash && entry.store_time_ms >= begin_ms && entry.store_time_ms <= end_ms;
+    });
+  }
+  std::sort(staged.begin(), staged.end(), before);
+  staged.erase(std::unique(staged.begin(), staged.end()), staged.end());
+  auto next = staged.begin();
+
   auto first = encode({key_hash, begin_ms, 0});
   auto last = encode({key_hash, end_ms, INT64_MAX});
   rocksdb::ReadOptions read;
   read.prefix_same_as_start = true;
-  read.fill_cache = true;
   std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
-  const bool ascending = order == IndexOrder::kOldestFirst;
   for (ascending ? it->Seek(slice(first)) : it->SeekForPrev(slice(last)); it->Valid();
        ascending ? it->Next() : it->Prev()) {
     auto key = it->key();
     if (key.compare(slice(first)) < 0 || key.compare(slice(last)) > 0) break;
-    if (key.size() == kEntryBytes && !visit(decode(key.data()))) break;
+    if (key.size() != kEntryBytes) continue;
+    const auto entry = decode(key.data());
+    for (; next != staged.end() && before(*next, entry); ++next)
+      if (!visit(*next)) return {};
+    if (next != staged.end() && *next == entry) ++next;
+    if (!visit(entry)) return {};
   }
   if (!it->status().ok()) return error_of(impl_->directory, it->status());
+  for (; next != staged.end(); ++next)
+    if (!visit(*next)) return {};
   return {};
 }
 

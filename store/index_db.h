@@ -22,6 +22,7 @@ struct IndexEntry {
   uint64_t key_hash = 0;
   int64_t store_time_ms = 0;
   LogOffset offset = 0;
+  bool operator==(const IndexEntry&) const = default;
 };
 
 /// A record that was indexed, and enough of it to tell later whether the log still has it there.
@@ -38,34 +39,35 @@ struct IndexProgress {
   std::vector<IndexMark> marks;  ///< some of the records in front, ascending; the last one last
 };
 
-/// The RocksDB in indexdb/ (store/formats.md): entries and progress, without a write-ahead log. A batch becomes durable
-/// with its memtable; memtables become durable in the order of their batches, so that the progress which a later
-/// open finds is never ahead of the entries. Thread: any; one writer at a time.
+/// The RocksDB in indexdb/ (store/formats.md) and what is not there yet. Entries are staged in memory; so many that
+/// they are worth it are sorted, written as a table with the progress in it, and added to the database in one step:
+/// there is no write-ahead log, and the progress that a later open finds is never ahead of the entries. (Through
+/// RocksDB's memtables an entry costs four times as much CPU.) Thread: any; one writer at a time.
 class IndexDb {
  public:
   struct Options {
     std::string directory;
-    size_t memtable_bytes = 8 << 20;  ///< of each of at most two
-    size_t cache_bytes = 8 << 20;     ///< of blocks, filters and file indexes
-    bool read_only = false;           ///< nothing in the directory is changed; write() must not be called
-    rocksdb::Env* env = nullptr;      ///< for tests; null: the real one. Outlives the database.
+    size_t staged_bytes = 6 << 20;  ///< of entries in memory, 24 each
+    size_t cache_bytes = 8 << 20;   ///< of blocks, filters and file indexes
+    bool read_only = false;         ///< nothing in the directory is changed; write() must not be called
+    rocksdb::Env* env = nullptr;    ///< for tests; null: the real one. Outlives the database.
   };
   /// Entries of records in front of `log_begin` disappear with compactions.
   /// Errors: kCorrupt (another format or damaged: to be deleted and built anew), kDiskFull, kIo (may pass).
   [[nodiscard]] static Result<std::unique_ptr<IndexDb>> open(const Options& options,
                                                              std::shared_ptr<const std::atomic<LogOffset>> log_begin);
-  /// Writes to disk what is in memory.
+  /// flush() is the owner's duty before.
   ~IndexDb();
 
   /// As found by open(), then as last written. Thread: the writer.
   [[nodiscard]] const IndexProgress& progress() const;
-  /// Sorts the entries and adds them. After an error nothing was written. Errors: kBusy (compactions are behind, try
-  /// again), kCorrupt (see open()), kDiskFull and kIo (see resume()).
-  [[nodiscard]] Status write(std::vector<IndexEntry>& entries, IndexProgress progress);
-  /// Returns when everything written is durable.
+  /// Adds entries. After an error nothing was added. Errors, when what is staged must go to disk first: kBusy
+  /// (compactions are behind, try again), kCorrupt (see open()), kDiskFull and kIo (see resume()).
+  [[nodiscard]] Status write(const std::vector<IndexEntry>& entries, IndexProgress progress);
+  /// Returns when everything written is durable. Errors: as write().
   [[nodiscard]] Status flush();
-  /// Tries again what has failed in the background, such as a flush on a full disk. While it fails reads go on. Should
-  /// it go on failing, close and open: progress() then tells where to go on.
+  /// Tries again what has failed in the background, such as a compaction on a full disk. While it fails reads go on.
+  /// Should it go on failing, close and open: progress() then tells where to go on.
   [[nodiscard]] Status resume();
   /// Drops expired entries now. Takes long.
   [[nodiscard]] Status compact();

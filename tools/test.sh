@@ -2,13 +2,14 @@
 # Installs the packages, builds and runs every test.
 #   tools/test.sh               release build, all tests
 #   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests
-#                               (--sanitize=address or --sanitize=thread: only the one)
+#                               (--sanitize=address or --sanitize=thread: only the one; TSan's tests take four
+#                               minutes on two cores that are busy with other things, its build comes on top)
 #   tools/test.sh --soak        also the long runs (more connections, longer times)
 #   tools/test.sh --fuzz        also an hour of fuzzing, shared by the fuzz targets
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-usage() { sed -n '2,7s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,8s/^# \{0,1\}//p' "$0"; }
 address=0 thread=0 soak=0 fuzz=0
 for argument in "$@"; do
   case "$argument" in
@@ -37,18 +38,32 @@ run_ctest() {  # run_ctest PRESET ARGUMENTS...
   shift
   ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
 }
+# Reports go into files: the programs that tests start have outputs of their own, which end with the test, and a test
+# that expects its broker to die would not notice that it died of a report. Any report fails the stage.
+run_sanitized() {  # run_sanitized PRESET ARGUMENTS...
+  local failed=0 report
+  rm -f "build/$1"/sanitizer.*
+  run_ctest "$@" || failed=1
+  for report in "build/$1"/sanitizer.*; do
+    [ -e "$report" ] || continue
+    echo "== $report"
+    cat "$report"
+    failed=1
+  done
+  return "$failed"
+}
 
 [ "$soak" = 0 ] || export APOGEE_SOAK=1
 stage "packages" tools/install-deps.sh
 if [ "$address" = 1 ]; then
-  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+  export ASAN_OPTIONS=detect_leaks=1:abort_on_error=1:log_path=$PWD/build/asan/sanitizer UBSAN_OPTIONS=print_stacktrace=1
   stage "build asan+ubsan (clang)" tools/build.sh asan
-  stage "tests asan+ubsan" run_ctest asan -LE interop
+  stage "tests asan+ubsan" run_sanitized asan -LE interop
 fi
 if [ "$thread" = 1 ]; then
-  export TSAN_OPTIONS=halt_on_error=1:second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp
+  export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp:log_path=$PWD/build/tsan/sanitizer
   stage "build tsan (clang)" tools/build.sh tsan
-  stage "tests tsan" run_ctest tsan -L 'unit|integration'
+  stage "tests tsan" run_sanitized tsan -L 'unit|integration'
 fi
 if [ "$fuzz" = 1 ]; then
   stage "build fuzzers" tools/build.sh asan

@@ -127,8 +127,10 @@ TEST_CASE("subscribed queues are shared by the members of a group", "[client][pu
   cluster.broker().append("T", 0, "no", "B");
   cluster.broker().append("T", 3, "yes", "A");
   CHECK(poll_for(first, 2) == Bodies{"yes", "yes"});
-  std::lock_guard lock(mutex);
-  CHECK(told == std::vector<size_t>{4, 2, 4});
+  CHECK(eventually([&] {  // told after the queues are there to be polled
+    std::lock_guard lock(mutex);
+    return told == std::vector<size_t>{4, 2, 4};
+  }));
 }
 
 TEST_CASE("paused queues return nothing", "[client][pull_consumer]") {

@@ -98,12 +98,12 @@ TEST_CASE("a message whose listener takes too long is sent back", "[client][push
   PushConsumer consumer(config);
   consumer.set_concurrent_listener([&](const std::vector<ReceivedMessage>& messages, ConcurrentContext&) {
     seen.add(messages[0]);
-    if (messages[0].reconsume_times() == 0) eventually([&] { return seen.count() == 2; });
+    if (messages[0].reconsume_times() == 0) eventually([&] { return seen.count() >= 2; });
     return ConsumeResult::kSuccess;
   });
   REQUIRE(consumer.subscribe("T"));
   REQUIRE(consumer.start());
-  REQUIRE(eventually([&] { return seen.count() == 2; }));
+  REQUIRE(eventually([&] { return seen.count() >= 2; }));
   CHECK(cluster.broker().requests(RequestCode::kConsumerSendMsgBack).front().ext.get("delayLevel") == "3");
   CHECK(eventually([&] { return cluster.broker().offset("G", "T", 0) == 1; }));
 }

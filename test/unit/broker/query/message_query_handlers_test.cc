@@ -110,7 +110,7 @@ TEST_CASE("QUERY_MESSAGE: bad input and an index that cannot be read are refused
   bench.store.query_error = Error{Errc::kIo, "no"};
   CHECK(bench.query().code == 1);
   bench.store.query_error.reset();
-  for (const std::string& name : {"topic", "key", "maxNum", "beginTimestamp", "endTimestamp"}) {
+  for (const std::string name : {"topic", "key", "maxNum", "beginTimestamp", "endTimestamp"}) {
     for (const char* bad : {"", "x"}) {
       if (*bad != 0 && (name == "topic" || name == "key")) continue;
       QueryBench another;
