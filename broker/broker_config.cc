@@ -150,6 +150,9 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
                 {"bytes", false, false});
   table.add_int("mappedFileSizeConsumeQueue", &config.consume_queue_file_bytes, {20, INT32_MAX}, "size of a queue file",
                 {"bytes", false, false});
+  table.add_enum("storeCompatibility", &config.store_compatibility,
+                 {{"5.x", store::StoreCompatibility::k5x}, {"4.9", store::StoreCompatibility::k4_9}},
+                 "4.9: nothing is written that a broker of Apache RocketMQ 4.9 could not read");
   table.add_enum("flushDiskType", &config.flush_disk_type,
                  {{"ASYNC_FLUSH", store::FlushDiskType::kAsync}, {"SYNC_FLUSH", store::FlushDiskType::kSync}},
                  "whether a send is answered before or after its message is on disk", {"", true, false});
@@ -246,6 +249,7 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.flush_disk_type = flush_disk_type;
   options.flush_interval_ms = flush_interval_ms;
   options.flush_least_pages = flush_least_pages;
+  options.compatibility = store_compatibility;
   options.flush_thorough_interval_ms = flush_thorough_interval_ms;
   options.warm_log_files = warm_log_files;
   options.sync_flush_timeout_ms = sync_flush_timeout_ms;

@@ -72,6 +72,7 @@ struct BrokerConfig {
   store::FlushDiskType flush_disk_type = store::FlushDiskType::kAsync;
   int64_t flush_interval_ms = 500;
   int64_t flush_least_pages = 4;
+  store::StoreCompatibility store_compatibility = store::StoreCompatibility::k5x;
   int64_t flush_thorough_interval_ms = 10'000;
   bool warm_log_files = false;
   int64_t sync_flush_timeout_ms = 5'000;

@@ -295,7 +295,7 @@ void CommitLog::make_next_file() {
         !parked_.empty() &&
         (!tail_file_ || at + static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes > tail_file_->end());
     bool half_full = tail_file_ && at - tail_file_->begin > options_.file_bytes / 2;
-    if (!waited_for && !half_full && !file_missing_) return;
+    if (tail_file_ && !waited_for && !half_full && !file_missing_) return;
     begin = tail_file_ ? tail_file_->end() : at;
   }
   if (file_missing_ && steady_ms() < next_attempt_ms_) return;

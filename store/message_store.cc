@@ -380,6 +380,10 @@ std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) co
     return failed(PutStatus::kMessageIllegal,
                   fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
   if (!is_topic_text(draft.topic)) return failed(PutStatus::kMessageIllegal, "topic: a character that none may have");
+  if (draft.topic.size() > kTopicBytesV1Max && options_.compatibility == StoreCompatibility::k4_9)
+    return failed(PutStatus::kMessageIllegal,
+                  fmt::format("topic: {} bytes, with storeCompatibility=4.9 allowed are 1 to {}", draft.topic.size(),
+                              kTopicBytesV1Max));
   if (draft.properties.size() > kPropertiesBytesMax)
     return failed(PutStatus::kPropertiesSizeExceeded,
                   fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));

@@ -44,11 +44,18 @@ struct RetentionOptions {
   int32_t files_max = 10;                   ///< deleteFileBatchMax: files of one round
 };
 
+/// What may be written where Apache RocketMQ 4.9 and 5.x differ.
+enum class StoreCompatibility : uint8_t {
+  k5x,
+  k4_9,  ///< nothing that a 4.9 broker could not read
+};
+
 struct StoreOptions {
-  std::string root_dir;                          ///< storePathRootDir
-  std::string commit_log_dir;                    ///< empty: <root>/commitlog
-  int64_t commit_log_file_bytes = 1LL << 30;     ///< mappedFileSizeCommitLog
-  int64_t consume_queue_file_bytes = 6'000'000;  ///< mappedFileSizeConsumeQueue, whole 20-byte entries
+  std::string root_dir;                                        ///< storePathRootDir
+  std::string commit_log_dir;                                  ///< empty: <root>/commitlog
+  int64_t commit_log_file_bytes = 1LL << 30;                   ///< mappedFileSizeCommitLog
+  int64_t consume_queue_file_bytes = 6'000'000;                ///< mappedFileSizeConsumeQueue, whole 20-byte entries
+  StoreCompatibility compatibility = StoreCompatibility::k5x;  ///< storeCompatibility
   FlushDiskType flush_disk_type = FlushDiskType::kAsync;
   int64_t flush_interval_ms = 500;              ///< flushIntervalCommitLog
   int64_t flush_least_pages = 4;                ///< flushCommitLogLeastPages: fewer wait for the thorough interval
