@@ -151,7 +151,7 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("mappedFileSizeConsumeQueue", &config.consume_queue_file_bytes, {20, INT32_MAX}, "size of a queue file",
                 {"bytes", false, false});
   table.add_enum("storeCompatibility", &config.store_compatibility,
-                 {{"5.x", store::StoreCompatibility::k5x}, {"4.9", store::StoreCompatibility::k4_9}},
+                 {{"5.x", store::StoreCompatibility::k5x}, {"4.9", store::StoreCompatibility::k49}},
                  "4.9: nothing is written that a broker of Apache RocketMQ 4.9 could not read");
   table.add_enum("flushDiskType", &config.flush_disk_type,
                  {{"ASYNC_FLUSH", store::FlushDiskType::kAsync}, {"SYNC_FLUSH", store::FlushDiskType::kSync}},

@@ -380,7 +380,7 @@ std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) co
     return failed(PutStatus::kMessageIllegal,
                   fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
   if (!is_topic_text(draft.topic)) return failed(PutStatus::kMessageIllegal, "topic: a character that none may have");
-  if (draft.topic.size() > kTopicBytesV1Max && options_.compatibility == StoreCompatibility::k4_9)
+  if (draft.topic.size() > kTopicBytesV1Max && options_.compatibility == StoreCompatibility::k49)
     return failed(PutStatus::kMessageIllegal,
                   fmt::format("topic: {} bytes, with storeCompatibility=4.9 allowed are 1 to {}", draft.topic.size(),
                               kTopicBytesV1Max));

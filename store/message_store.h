@@ -47,7 +47,7 @@ struct RetentionOptions {
 /// What may be written where Apache RocketMQ 4.9 and 5.x differ.
 enum class StoreCompatibility : uint8_t {
   k5x,
-  k4_9,  ///< nothing that a 4.9 broker could not read
+  k49,  ///< nothing that a 4.9 broker could not read
 };
 
 struct StoreOptions {

@@ -338,7 +338,7 @@ TEST_CASE("Recorded stores: what we write on top has the bytes that Apache Rocke
 
 TEST_CASE("Stores for 4.9: a record that 4.9 could not read is refused", "[compat]") {
   Copy copy("clean-4.9.8");
-  copy.options.compatibility = StoreCompatibility::k4_9;
+  copy.options.compatibility = StoreCompatibility::k49;
   auto store = copy.open();
   REQUIRE(store->start());
   auto refused = put(*store, std::string(128, 't'), 0, "b");
