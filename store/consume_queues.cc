@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
-#include <set>
 
 #include "common/base/bytes.h"
 #include "store/file_names.h"
@@ -16,8 +15,8 @@ namespace {
 
 constexpr size_t kOpenFilesMax = 512;
 constexpr size_t kTailEntries = 64;
-constexpr size_t kSyncsMax = 64;
 constexpr int64_t kReadEntriesMax = 4096;
+constexpr int64_t kEntriesOfAPage = 4096 / kQueueEntryBytes;
 constexpr int64_t kBlanksAtOnce = 65'536;
 
 QueueEntry decode_entry(const char* raw) {
@@ -36,69 +35,6 @@ void raise_to(std::atomic<QueueOffset>& value, QueueOffset least) {
 }
 
 }  // namespace
-
-Result<std::shared_ptr<io::File>> OpenFiles::get(const std::string& path, io::OpenMode mode) {
-  std::lock_guard lock(mutex_);
-  if (auto found = by_path_.find(path); found != by_path_.end()) {
-    order_.splice(order_.begin(), order_, found->second);
-    return found->second->second;
-  }
-  APOGEE_TRY_ASSIGN(auto opened, files_.open(path, mode));
-  std::shared_ptr<io::File> file = std::move(opened);
-  order_.emplace_front(path, file);
-  by_path_[path] = order_.begin();
-  if (order_.size() > limit_) {
-    by_path_.erase(order_.back().first);
-    order_.pop_back();
-  }
-  return file;
-}
-
-void OpenFiles::forget_below(const std::string& directory) {
-  std::string prefix = directory + "/";
-  std::lock_guard lock(mutex_);
-  for (auto it = order_.begin(); it != order_.end();) {
-    if (it->first.compare(0, prefix.size(), prefix) == 0) {
-      by_path_.erase(it->first);
-      it = order_.erase(it);
-    } else {
-      ++it;
-    }
-  }
-}
-
-void OpenFiles::mark_dirty(const std::string& path, bool made) {
-  std::lock_guard lock(mutex_);
-  bool& dirty_and_made = dirty_[path];
-  dirty_and_made = dirty_and_made || made;
-}
-
-Status OpenFiles::sync_dirty(const std::string& directory) {
-  std::unordered_map<std::string, bool> dirty;
-  {
-    std::lock_guard lock(mutex_);
-    dirty.swap(dirty_);
-  }
-  if (dirty.size() > kSyncsMax) return files_.sync_everything(directory);
-  std::set<std::string> directories;
-  for (const auto& [path, made] : dirty) {
-    auto file = get(path, io::OpenMode::kExisting);
-    if (!file && file.error().code == Errc::kNotFound) continue;
-    if (!file) return file.error();
-    APOGEE_TRY((*file)->sync());
-    if (!made) continue;
-    std::string above = path;
-    for (int level = 0; level < 3; ++level) {  // queue, topic, all queues
-      above.resize(above.rfind('/'));
-      directories.insert(above);
-    }
-  }
-  for (const auto& made : directories) {
-    auto synced = files_.sync_directory(made);
-    if (!synced && synced.error().code != Errc::kNotFound) return synced;
-  }
-  return {};
-}
 
 ConsumeQueue::ConsumeQueue(std::string directory, int64_t file_bytes, OpenFiles& open_files, io::FileSystem& files)
     : directory_(std::move(directory)),
@@ -142,11 +78,16 @@ Status ConsumeQueue::load() {
   // has one tells where it ends.
   for (size_t i = whole; i-- > 0;) {
     QueueOffset low = begins[i], high = begins[i] + entries_per_file_;
-    auto written = [this](QueueOffset at) {
+    // Most queues are short: one read tells.
+    const auto first_ones = read_files(low, kEntriesOfAPage);
+    auto written = [&](QueueOffset at) {
+      if (auto index = static_cast<size_t>(at - begins[i]); index < first_ones.size())
+        return is_written(first_ones[index]);
       auto entry = read_files(at, 1);
       return !entry.empty() && is_written(entry.front());
     };
     if (!written(low)) continue;
+    if (!first_ones.empty() && !is_written(first_ones.back())) high = low + static_cast<int64_t>(first_ones.size());
     while (high - low > 1) {
       QueueOffset middle = low + (high - low) / 2;
       (written(middle) ? low : high) = middle;
@@ -184,8 +125,9 @@ Result<bool> ConsumeQueue::goes_on_behind(QueueOffset next, const std::vector<Qu
 Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_crash) {
   constexpr int64_t kLookedAtOnce = 512;
   QueueOffset next = max();
-  for (bool done = false; next > first_file_ && !done;) {
-    QueueOffset from = std::max(first_file_.load(), next - kLookedAtOnce);
+  int64_t at_once = 1;  // mostly the last entry is good
+  for (bool done = false; next > first_file_ && !done; at_once = kLookedAtOnce) {
+    QueueOffset from = std::max(first_file_.load(), next - at_once);
     auto entries = read_files(from, next - from);
     if (entries.empty()) return Error(Errc::kIo, directory_ + ": cannot be read");
     next = from + static_cast<QueueOffset>(entries.size());
@@ -212,10 +154,11 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
     }
     APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kExisting));
     int64_t position = next * kQueueEntryBytes - *begin;
+    if (next == max() && !damaged_) continue;  // load() has seen that there are only zeros
     APOGEE_TRY(file->zero(position, entries_per_file_ * kQueueEntryBytes - position));
     open_files_.mark_dirty(path, false);
   }
-  open_files_.forget_below(directory_);
+  if (next < max()) open_files_.forget_below(directory_);
   std::lock_guard lock(tail_mutex_);
   tail_.clear();
   next_ = next;
@@ -227,6 +170,12 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
 
 Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
   if (first_record_ >= log_begin) return {};
+  if (auto first = read_files(std::max(first_file_.load(), min()), 1); !first.empty() && is_written(first.front()) &&
+                                                                       !is_blank(first.front()) &&
+                                                                       first.front().physical_offset >= log_begin) {
+    first_record_ = first.front().physical_offset;
+    return {};
+  }
   QueueOffset low = std::max(first_file_.load(), min()), high = max();
   LogOffset found = -1;
   while (low < high) {

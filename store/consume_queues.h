@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <deque>
 #include <limits>
-#include <list>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -18,6 +17,7 @@
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
 #include "store/message_store.h"
+#include "store/open_files.h"
 #include "store/queue_floors.h"
 
 namespace apogee::store {
@@ -29,27 +29,6 @@ inline constexpr int64_t kQueueEntryBytes = 20;
 inline constexpr int32_t kBlankEntryBytes = 0x7FFFFFFF;
 /// Its queues hold messages that are not due yet.
 inline constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
-
-/// Open files, at most `limit` of them, least recently used first out. Thread: any.
-class OpenFiles {
- public:
-  OpenFiles(io::FileSystem& files, size_t limit) : files_(files), limit_(limit) {}
-  [[nodiscard]] Result<std::shared_ptr<io::File>> get(const std::string& path, io::OpenMode mode);
-  void forget_below(const std::string& directory);
-
-  /// After each write; `made`: the file is new, so its directories want a sync too.
-  void mark_dirty(const std::string& path, bool made);
-  /// Syncs what was marked, all of it below the directory. What is gone in the meantime is no error.
-  [[nodiscard]] Status sync_dirty(const std::string& directory);
-
- private:
-  io::FileSystem& files_;
-  const size_t limit_;
-  std::mutex mutex_;
-  std::list<std::pair<std::string, std::shared_ptr<io::File>>> order_;   // guarded by mutex_; latest first
-  std::unordered_map<std::string, decltype(order_)::iterator> by_path_;  // guarded by mutex_
-  std::unordered_map<std::string, bool> dirty_;                          // guarded by mutex_; true: new
-};
 
 /// One queue of one topic: entries by queue offset, in files of a fixed number of entries. Written by the
 /// dispatcher alone; read by any thread. Holds no descriptor and no mapping.

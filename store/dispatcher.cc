@@ -1,5 +1,6 @@
 #include "store/dispatcher.h"
 
+#include <fmt/core.h>
 #include <pthread.h>
 
 #include <algorithm>
@@ -70,8 +71,8 @@ int64_t Dispatcher::tags_code_of(const message::RecordView& record) const {
   return tags ? java_string_hash(*tags) : 0;
 }
 
-Status Dispatcher::catch_up() {
-  while (position() < log_.readable_end()) APOGEE_TRY(dispatch_batch(log_.readable_end()));
+Status Dispatcher::catch_up(bool stop_at_gaps) {
+  while (position() < log_.readable_end()) APOGEE_TRY(dispatch_batch(log_.readable_end(), stop_at_gaps));
   return {};
 }
 
@@ -137,7 +138,7 @@ void Dispatcher::set_recovered(LogOffset log_end, std::vector<Hole> holes) {
   for (const auto& hole : holes_) lost_bytes_ += hole.end - hole.begin;
 }
 
-Status Dispatcher::dispatch_batch(LogOffset end) {
+Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
   LogOffset at = position();
   auto bytes = log_.read_up_to(at, end);
   if (!bytes) {
@@ -201,6 +202,9 @@ Status Dispatcher::dispatch_batch(LogOffset end) {
       }
       auto queue = queues_.find_or_create(batch.topic, batch.queue_id);
       QueueOffset before = queue->max();
+      if (stop_at_gaps && batch.first > before && before > 0 && lost_bytes_ == 0)
+        return Error(Errc::kCorrupt,
+                     fmt::format("{} ends with {}, but {} comes next", queue->directory(), before - 1, batch.first));
       if (batch.first > before && before > 0)
         logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
                       before);

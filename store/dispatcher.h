@@ -30,7 +30,9 @@ class Dispatcher {
   void set_recovered(LogOffset log_end, std::vector<Hole> holes);
   /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
   /// could not be written; nothing was skipped, so it may be tried again.
-  [[nodiscard]] Status catch_up();
+  /// With `stop_at_gaps` also kCorrupt: a message comes behind the end of its queue, and no hole explains what is
+  /// missing; nothing was written then.
+  [[nodiscard]] Status catch_up(bool stop_at_gaps = false);
   void start();
   /// Works up to the readable end and ends.
   void stop();
@@ -54,7 +56,7 @@ class Dispatcher {
 
  private:
   void run();
-  [[nodiscard]] Status dispatch_batch(LogOffset end);
+  [[nodiscard]] Status dispatch_batch(LogOffset end, bool stop_at_gaps);
   void set_place(LogOffset position, LogOffset last_record);
 
   CommitLog& log_;

@@ -11,6 +11,7 @@ namespace apogee::store {
 namespace {
 
 constexpr LogOffset kPageBytes = 4096;
+constexpr auto kGatherMax = std::chrono::milliseconds(2);
 
 }  // namespace
 
@@ -55,7 +56,7 @@ void Flusher::wait_for(LogOffset end, Released released) {
       auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.timeout_ms);
       waiting_.push_back({end, deadline, std::move(released)});
       sync_now_ = true;
-      wanted_.notify_one();
+      if (waiting_.size() >= gathering_) wanted_.notify_one();
     }
   }
   // NOLINTNEXTLINE(bugprone-use-after-move): moved in the other case only
@@ -86,6 +87,7 @@ void Flusher::run() {
     {
       std::unique_lock lock(mutex_);
       wanted_.wait_until(lock, next_look, [this] { return sync_now_ || stopping_ || nudged_; });
+      if (sync_now_ && !stopping_) gather(lock);
       stopping = stopping_;
       asked = std::exchange(sync_now_, false);
     }
@@ -95,8 +97,10 @@ void Flusher::run() {
     const bool looked = std::chrono::steady_clock::now() >= next_look;
     if (looked) next_look = std::chrono::steady_clock::now() + interval;
     if (!broken && end > ends_.flushed && (asked || stopping || (looked && due(end, stopping)))) {
+      const auto begun = std::chrono::steady_clock::now();
       auto synced = files_.sync(ends_.flushed, end);
       last_sync_ = std::chrono::steady_clock::now();
+      last_duration_ = last_sync_ - begun;
       if (synced) {
         ends_.flushed.store(end, std::memory_order_seq_cst);
         ends_.flushed_time_ms = end_time;
@@ -109,7 +113,8 @@ void Flusher::run() {
         failed_(synced.error());
       }
     }
-    release(ends_.flushed);  // also what began to wait just after the sync that covers it
+    // Also what began to wait just after the sync that covers it.
+    if (size_t released = release(ends_.flushed); released > 0) last_group_ = released;
     if (broken) expire(true);
     if (stopping && (broken || ends_.end == ends_.flushed)) break;
   }
@@ -117,11 +122,22 @@ void Flusher::run() {
     std::lock_guard lock(mutex_);
     ended_ = true;
   }
-  release(ends_.flushed);
+  (void)release(ends_.flushed);
   expire(true);
 }
 
-void Flusher::release(LogOffset flushed) {
+/// Senders that wait for their answers before they send again come back together: a sync for the first of them alone
+/// would make the others wait for a second one. So as many as the last sync released get half the time of a sync to
+/// come.
+void Flusher::gather(std::unique_lock<std::mutex>& lock) {
+  if (last_group_ < 2 || waiting_.size() >= last_group_) return;
+  const auto patience = std::min<std::chrono::nanoseconds>(last_duration_ / 2, kGatherMax);
+  gathering_ = last_group_;
+  wanted_.wait_for(lock, patience, [this] { return stopping_ || waiting_.size() >= gathering_; });
+  gathering_ = 0;
+}
+
+size_t Flusher::release(LogOffset flushed) {
   std::vector<Waiting> covered;
   {
     std::lock_guard lock(mutex_);
@@ -131,6 +147,7 @@ void Flusher::release(LogOffset flushed) {
     waiting_.erase(waiting_.begin(), kept);
   }
   for (auto& each : covered) each.released(Synced::kYes);
+  return covered.size();
 }
 
 void Flusher::expire(bool all) {

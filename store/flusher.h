@@ -71,7 +71,8 @@ class Flusher {
   void run();
   [[nodiscard]] bool due(LogOffset end, bool stopping) const;
   void write_back(LogOffset end);
-  void release(LogOffset flushed);
+  void gather(std::unique_lock<std::mutex>& lock);
+  size_t release(LogOffset flushed);
   void expire(bool all);
 
   const Options options_;
@@ -82,10 +83,13 @@ class Flusher {
   std::function<void(const Error&)> failed_;
   std::mutex mutex_;
   std::condition_variable wanted_;
-  std::vector<Waiting> waiting_;  // guarded by mutex_
-  bool sync_now_ = false;         // guarded by mutex_
-  bool stopping_ = false;         // guarded by mutex_
-  bool ended_ = false;            // guarded by mutex_: nothing may wait any more
+  std::vector<Waiting> waiting_;               // guarded by mutex_
+  bool sync_now_ = false;                      // guarded by mutex_
+  bool stopping_ = false;                      // guarded by mutex_
+  bool ended_ = false;                         // guarded by mutex_: nothing may wait any more
+  size_t gathering_ = 0;                       // guarded by mutex_: the flusher waits for so many to wait
+  size_t last_group_ = 0;                      // the flusher's: answers that the last sync released
+  std::chrono::nanoseconds last_duration_{0};  // the flusher's: of the last sync
   std::atomic<bool> nudged_{false};
   std::atomic<LogOffset> write_back_from_{0};
   std::chrono::steady_clock::time_point last_sync_;  // the flusher's

@@ -196,9 +196,12 @@ Status FileMessageStore::recover() {
   if (!cut.empty()) logger_.warn("the log was cut at {}: {}", recovered.end, cut);
   APOGEE_TRY(floors_.load());
   APOGEE_TRY(queues_.load(log_.begin(), clean ? recovered.end : recovered.walked_from, recovered.end, !clean));
-  // Before this place every record is in its queue: after a clean stop where the queues end; else where the
-  // walk began, if the queues are there at all.
-  LogOffset from = clean ? queues_.dispatched_end() : std::min(recovered.walked_from, queues_.dispatched_end());
+  // Before this place every record is in its queue: where the walk began, if that is told by a checkpoint of ours and
+  // the floors tell whether a queue is missing; else after a clean stop where the queues end, after a crash whichever
+  // comes first.
+  LogOffset from = recovered.from_checkpoint && floors_.loaded() ? recovered.walked_from
+                   : clean                                       ? queues_.dispatched_end()
+                           : std::min(recovered.walked_from, queues_.dispatched_end());
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
   // Without the floors nothing else tells how far the queues went.
   from = std::min(from, lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
@@ -206,7 +209,12 @@ Status FileMessageStore::recover() {
   holes_ = std::move(recovered.holes);
   dispatcher_.set_recovered(recovered.end, holes_);
   reader_.set_recovered(recovered.end, &holes_);
-  APOGEE_TRY(dispatcher_.catch_up());
+  if (auto done = dispatcher_.catch_up(true); !done) {
+    if (done.error().code != Errc::kCorrupt || from <= log_.begin()) return done;
+    logger_.error("{}: all queues are completed from the log", done.error().message);
+    dispatcher_.set_position(log_.begin());
+    APOGEE_TRY(dispatcher_.catch_up());
+  }
   queues_.forget_empty();
   for (auto& [key, next] : queues_.next_offsets())
     if (next > 0 && next < floors_.of(key))

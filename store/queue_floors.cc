@@ -60,7 +60,8 @@ Status QueueFloors::load() {
   std::string raw(static_cast<size_t>(bytes), '\0');
   APOGEE_TRY_ASSIGN(size_t got, file->read_at(0, raw.data(), raw.size()));
   raw.resize(got);
-  if (decode_locked(raw)) return {};
+  loaded_ = decode_locked(raw);
+  if (loaded_) return {};
   floors_.clear();
   damaged_ = true;
   logger_.warn("{} is damaged and is passed over: queues whose records are all gone begin at 0 again", path_);

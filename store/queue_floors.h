@@ -41,6 +41,8 @@ class QueueFloors {
   [[nodiscard]] Status load();
   /// Whether load() met a damaged file.
   [[nodiscard]] bool damaged() const { return damaged_; }
+  /// Whether load() has read a file.
+  [[nodiscard]] bool loaded() const { return loaded_; }
   /// 0: not known.
   [[nodiscard]] QueueOffset of(std::string_view key) const;
   /// Messages in front of this offset belong to no queue, although the log may have them: the queue was given up with
@@ -77,6 +79,7 @@ class QueueFloors {
   io::FileSystem& files_;
   const Logger& logger_;
   bool damaged_ = false;   // constant after load()
+  bool loaded_ = false;    // as damaged_
   std::mutex save_mutex_;  // before mutex_; one save at a time
   mutable std::mutex mutex_;
   std::map<std::string, QueueFloor, std::less<>> floors_;  // guarded by mutex_

@@ -213,6 +213,7 @@ Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoi
   size_t first;
   if (position_holds(log, checkpoint)) {
     recovered.walked_from = checkpoint.log_position;
+    recovered.from_checkpoint = true;
     if (auto last = message::decode_record(log.at(checkpoint.last_record)->bytes_from(checkpoint.last_record)))
       recovered.last_store_time_ms = last->store_timestamp_ms;
     first = std::min(files.size() - 1,

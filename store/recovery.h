@@ -44,7 +44,8 @@ struct Hole {
 
 struct RecoveredLog {
   LogOffset end = 0;
-  LogOffset walked_from = 0;  ///< records from here on may not be on disk, nor in their queues
+  LogOffset walked_from = 0;     ///< records from here on may not be on disk, nor in their queues
+  bool from_checkpoint = false;  ///< walked_from is the checkpoint's position
   int64_t last_store_time_ms = 0;
   std::vector<Hole> holes;  ///< ascending, disjoint
 };
