@@ -79,7 +79,7 @@ Status ConsumeQueue::load() {
   for (size_t i = whole; i-- > 0;) {
     QueueOffset low = begins[i], high = begins[i] + entries_per_file_;
     // Most queues are short: one read tells.
-    const auto first_ones = read_files(low, kEntriesOfAPage);
+    const auto first_ones = read_files(low, std::min(kEntriesOfAPage, entries_per_file_));
     auto written = [&](QueueOffset at) {
       if (auto index = static_cast<size_t>(at - begins[i]); index < first_ones.size())
         return is_written(first_ones[index]);
@@ -150,6 +150,7 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
     std::string path = directory_ + "/" + name;
     if (*begin / kQueueEntryBytes >= next) {
       APOGEE_TRY(files_.remove(path));
+      open_files_.forget(path);  // its name comes again with the next entries
       continue;
     }
     APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kExisting));
@@ -158,7 +159,6 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
     APOGEE_TRY(file->zero(position, entries_per_file_ * kQueueEntryBytes - position));
     open_files_.mark_dirty(path, false);
   }
-  if (next < max()) open_files_.forget_below(directory_);
   std::lock_guard lock(tail_mutex_);
   tail_.clear();
   next_ = next;

@@ -28,6 +28,14 @@ Result<std::shared_ptr<io::File>> OpenFiles::get(const std::string& path, io::Op
   return file;
 }
 
+void OpenFiles::forget(const std::string& path) {
+  std::lock_guard lock(mutex_);
+  auto found = by_path_.find(path);
+  if (found == by_path_.end()) return;
+  order_.erase(found->second);
+  by_path_.erase(found);
+}
+
 void OpenFiles::forget_below(const std::string& directory) {
   std::string prefix = directory + "/";
   std::lock_guard lock(mutex_);

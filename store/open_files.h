@@ -17,6 +17,7 @@ class OpenFiles {
  public:
   OpenFiles(io::FileSystem& files, size_t limit) : files_(files), limit_(limit) {}
   [[nodiscard]] Result<std::shared_ptr<io::File>> get(const std::string& path, io::OpenMode mode);
+  void forget(const std::string& path);
   void forget_below(const std::string& directory);
 
   /// After each write; `made`: the file is new, so its directories want a sync too.
