@@ -28,6 +28,9 @@ pid_t spawn(const std::string& program, const std::vector<std::string>& argument
   std::vector<std::string> texts{APOGEE_BINARY_DIR "/" + program};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment;
+  // What the sanitizers are told holds for every program.
+  for (const char* name : {"ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"})
+    if (const char* value = std::getenv(name)) variables.push_back(std::string(name) + "=" + value);
   auto argv = pointers(texts);
   auto envp = pointers(variables);
   posix_spawn_file_actions_t actions;
