@@ -87,6 +87,7 @@ struct Broker::Impl {
   std::unique_ptr<remoting::RpcClient> client;
   std::unique_ptr<Registration> registration;
 
+  std::unique_ptr<MessagePut> put;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
   std::unique_ptr<SendBackHandler> send_back_handler;
@@ -191,11 +192,12 @@ void Broker::Impl::build_handlers() {
   const ClientCalls calls = calls_by(*server);
   consumers->set_change_listener(notify_members(calls, *groups));
 
+  put = std::make_unique<MessagePut>(*store);
   send_operation = std::make_unique<SendOperation>(
-      SendOperation::Parts{config, *topics, *groups, *stats, *store, store_host, ip, system_now_ms});
+      SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config);
   send_back_handler = std::make_unique<SendBackHandler>(
-      SendBackHandler::Parts{config, *topics, *groups, *stats, *store, store_host, ip, logger});
+      SendBackHandler::Parts{config, *topics, *groups, *stats, *store, *put, store_host, ip, logger});
   pull_operation = std::make_unique<PullOperation>(
       PullOperation::Parts{config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, ip, system_now_ms});
   pull_handlers = std::make_unique<PullHandlers>(*pull_operation, config);

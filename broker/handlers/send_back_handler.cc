@@ -3,6 +3,7 @@
 
 #include "broker/handlers/request_fields.h"
 #include "broker/handlers/send_handlers.h"
+#include "broker/messages/stored_copy.h"
 #include "common/base/text.h"
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
@@ -17,11 +18,8 @@ namespace property = message::property;
 struct SendBackHandler::Wanted {
   remoting::Command response;
   remoting::Responder respond;
-  std::string group, topic;
-  int32_t queue_id = 0;
-  SharedBytes original;
-  message::RecordView record;  // views into `original`
-  std::string properties;
+  std::string group;
+  StoredCopy copy;
   void answer(int32_t response_code, std::string remark) {
     response.code = response_code;
     if (!remark.empty()) response.remark = std::move(remark);
@@ -58,54 +56,43 @@ void SendBackHandler::send_back(const remoting::Caller& /*caller*/, remoting::Co
   wanted->respond = std::move(respond);
   wanted->group = group;
   auto bytes = parts_.store.record_at(offset);
-  auto record = bytes ? message::decode_record(bytes->bytes) : Result<message::RecordView>(Error{});
-  if (!record) return wanted->answer(code::kSystemError, "look message by offset failed, " + std::to_string(offset));
-  wanted->original = std::move(*bytes);
-  wanted->record = *record;
-  wanted->properties = std::string(record->properties);
-  std::string& properties = wanted->properties;
+  auto copy = bytes ? StoredCopy::of(std::move(*bytes)) : Result<StoredCopy>(Error{});
+  if (!copy) return wanted->answer(code::kSystemError, "look message by offset failed, " + std::to_string(offset));
+  wanted->copy = std::move(*copy);
+  const auto& record = wanted->copy.record;
+  std::string& properties = wanted->copy.properties;
   if (!message::find_property(properties, property::kRetryTopic))
-    message::append_property(properties, property::kRetryTopic, record->topic);
+    message::append_property(properties, property::kRetryTopic, record.topic);
   message::set_property(properties, property::kWait, "false");
   if (!message::find_property(properties, property::kOriginMessageId))
     message::append_property(properties, property::kOriginMessageId,
-                             message::encode_offset_message_id(record->store_host, record->physical_offset));
+                             message::encode_offset_message_id(record.store_host, record.physical_offset));
   message::remove_property(properties, property::kDelayLevel);
 
-  const bool dead = delay_level < 0 || record->reconsume_times >= asked_max.value_or(config->retry_max_times);
+  const bool dead = delay_level < 0 || record.reconsume_times >= asked_max.value_or(config->retry_max_times);
   const int32_t queues = dead ? 1 : config->retry_queue_nums;
-  wanted->topic = dead ? dlq_topic_of(group) : retry_topic_of(group);
-  parts_.topics.create_group_topic(wanted->topic, queues, unit_mode ? 2 : 0, [this, wanted](const Status& status) {
+  wanted->copy.topic = dead ? dlq_topic_of(group) : retry_topic_of(group);
+  parts_.topics.create_group_topic(wanted->copy.topic, queues, unit_mode ? 2 : 0, [this, wanted](const Status& status) {
     if (!status) return wanted->answer(code::kSystemError, status.error().message);
     store_copy(wanted);
   });
 }
 
 void SendBackHandler::store_copy(const std::shared_ptr<Wanted>& wanted) {
-  auto topic = parts_.topics.find(wanted->topic);
-  if (topic == nullptr) return wanted->answer(code::kSystemError, "topic[" + wanted->topic + "] not exist");
+  StoredCopy& copy = wanted->copy;
+  auto topic = parts_.topics.find(copy.topic);
+  if (topic == nullptr) return wanted->answer(code::kSystemError, "topic[" + copy.topic + "] not exist");
   if ((topic->perm & remoting::perm::kWrite) == 0 || topic->write_queue_nums <= 0)
-    return wanted->answer(code::kNoPermission, "the topic[" + wanted->topic + "] sending message is forbidden");
-  const auto& record = wanted->record;
-  store::MessageDraft draft;
-  draft.topic = wanted->topic;
-  draft.queue_id = static_cast<int32_t>(next_queue_.fetch_add(1, std::memory_order_relaxed) %
-                                        static_cast<uint32_t>(topic->write_queue_nums));
-  draft.flag = record.flag;
-  draft.sys_flag = record.sys_flag;
-  draft.born_timestamp_ms = record.born_timestamp_ms;
-  draft.born_host = {std::string(record.born_host.ip_bytes), record.born_host.port};
-  draft.store_host = parts_.store_host;
-  draft.reconsume_times = record.reconsume_times + 1;
-  draft.body = record.body;
-  draft.properties = wanted->properties;
-  draft.wait_store_ok = false;
-  parts_.store.append(draft, [this, wanted](const store::PutResult& result) {
+    return wanted->answer(code::kNoPermission, "the topic[" + copy.topic + "] sending message is forbidden");
+  copy.queue_id = static_cast<int32_t>(next_queue_.fetch_add(1, std::memory_order_relaxed) %
+                                       static_cast<uint32_t>(topic->write_queue_nums));
+  copy.reconsume_times = copy.record.reconsume_times + 1;
+  parts_.put.put(copy.draft(parts_.store_host), [this, wanted](const store::PutResult& result) {
     if (!result.stored()) {
       SendAnswer answer = answer_of(result, parts_.config.message_bytes_max);
       return wanted->answer(code::kSystemError, answer.remark);
     }
-    parts_.stats.on_send_back(wanted->group, std::string(wanted->record.topic));
+    parts_.stats.on_send_back(wanted->group, std::string(wanted->copy.record.topic));
     wanted->answer(code::kSuccess, {});
   });
 }

@@ -4,6 +4,7 @@
 
 #include "broker/groups/subscription_groups.h"
 #include "broker/handlers/send_operation.h"
+#include "broker/messages/message_put.h"
 #include "broker/topics/topic_table.h"
 #include "common/remoting/remoting_server.h"
 #include "store/message_store.h"
@@ -38,6 +39,7 @@ class SendBackHandler {
     SubscriptionGroups& groups;
     BrokerStats& stats;
     store::MessageStore& store;
+    MessagePut& put;
     store::HostAddress store_host;
     std::string broker_ip;
     const Logger& logger;

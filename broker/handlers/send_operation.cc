@@ -254,9 +254,9 @@ void SendOperation::store_message(const PendingPtr& pending) {
     answer(pending, result, bytes);
   };
   if (request.batch) {
-    parts_.store.append_batch(draft, std::move(done));
+    parts_.put.put_batch(draft, std::move(done));
   } else {
-    parts_.store.append(draft, std::move(done));
+    parts_.put.put(draft, std::move(done));
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "broker/broker_config.h"
 #include "broker/groups/subscription_groups.h"
+#include "broker/messages/message_put.h"
 #include "broker/stats/broker_stats.h"
 #include "broker/topics/topic_table.h"
 #include "common/base/bytes.h"
@@ -59,7 +60,7 @@ class SendOperation {
     TopicTable& topics;
     SubscriptionGroups& groups;
     BrokerStats& stats;
-    store::MessageStore& store;
+    MessagePut& put;
     store::HostAddress store_host;  ///< the address that this broker registers with
     std::string broker_ip;          ///< for remarks
     NowMs now_ms = system_now_ms;

@@ -26,6 +26,7 @@ struct SendBench {
   std::unique_ptr<SubscriptionGroups> groups;
   BrokerStats stats{"DefaultCluster"};
   MemoryStore store;
+  MessagePut put{store};
   std::unique_ptr<SendOperation> operation;
   std::unique_ptr<SendHandlers> handlers;
   std::unique_ptr<SendBackHandler> back;
@@ -40,10 +41,10 @@ struct SendBench {
     groups = std::make_unique<SubscriptionGroups>(SubscriptionGroups::Options{"", true}, quiet);
     REQUIRE(groups->load());
     operation = std::make_unique<SendOperation>(
-        SendOperation::Parts{config, *topics, *groups, stats, store, host(), "127.0.0.1", system_now_ms});
+        SendOperation::Parts{config, *topics, *groups, stats, put, host(), "127.0.0.1", system_now_ms});
     handlers = std::make_unique<SendHandlers>(*operation, config);
     back = std::make_unique<SendBackHandler>(
-        SendBackHandler::Parts{config, *topics, *groups, stats, store, host(), "127.0.0.1", quiet});
+        SendBackHandler::Parts{config, *topics, *groups, stats, store, put, host(), "127.0.0.1", quiet});
   }
   void add(const std::string& topic, int32_t queues, int32_t perm = 6, bool order = false) const {
     TopicConfig made;
