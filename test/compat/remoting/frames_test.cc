@@ -9,6 +9,7 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "common/remoting/command_codec.h"
+#include "test/support/record_fields.h"
 #include "test/compat/remoting/fixture.h"
 #include "test/support/catch.h"
 
@@ -105,20 +106,7 @@ void check_record(std::string_view bytes, const json& expected) {
     CHECK(plain->size() == expected["uncompressedLength"]);
   }
 
-  message::RecordFields fields;
-  fields.topic = record->topic;
-  fields.queue_id = record->queue_id;
-  fields.flag = record->flag;
-  fields.sys_flag = record->sys_flag;
-  fields.born_timestamp_ms = record->born_timestamp_ms;
-  fields.born_host = record->born_host;
-  fields.store_timestamp_ms = record->store_timestamp_ms;
-  fields.store_host = record->store_host;
-  fields.reconsume_times = record->reconsume_times;
-  fields.prepared_transaction_offset = record->prepared_transaction_offset;
-  fields.body = record->body;
-  fields.properties = record->properties;
-  CHECK(message::encode_record(fields, record->queue_offset, record->physical_offset) == bytes);
+  CHECK(message::encode_record(test::fields_of(*record), record->queue_offset, record->physical_offset) == bytes);
 }
 
 }  // namespace

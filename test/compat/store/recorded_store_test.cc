@@ -13,6 +13,7 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "store/message_store.h"
+#include "test/support/record_fields.h"
 #include "test/support/catch.h"
 #include "test/support/temporary_directory.h"
 
@@ -210,20 +211,7 @@ TEST_CASE("Recorded stores: records encoded again have the bytes that Apache Roc
     }
     auto record = message::decode_record(raw->bytes);
     REQUIRE(record);
-    message::RecordFields fields;
-    fields.topic = record->topic;
-    fields.queue_id = record->queue_id;
-    fields.flag = record->flag;
-    fields.sys_flag = record->sys_flag;
-    fields.born_timestamp_ms = record->born_timestamp_ms;
-    fields.born_host = record->born_host;
-    fields.store_timestamp_ms = record->store_timestamp_ms;
-    fields.store_host = record->store_host;
-    fields.reconsume_times = record->reconsume_times;
-    fields.prepared_transaction_offset = record->prepared_transaction_offset;
-    fields.body = record->body;
-    fields.properties = record->properties;
-    auto encoded = message::encode_record(fields, record->queue_offset, record->physical_offset);
+    auto encoded = message::encode_record(test::fields_of(*record), record->queue_offset, record->physical_offset);
     INFO("record at " << at);
     CHECK((encoded == raw->bytes));
     at += static_cast<LogOffset>(raw->size());

@@ -20,6 +20,16 @@ int pulls(FakeCluster& cluster) {
   return count;
 }
 
+/// Subscribes to T; no more than two pulls come before `open` is set.
+void start_and_open(FakeCluster& cluster, PushConsumer& consumer, std::atomic<bool>& open) {
+  REQUIRE(consumer.subscribe("T"));
+  REQUIRE(consumer.start());
+  REQUIRE(eventually([&] { return pulls(cluster) == 2; }));
+  REQUIRE(time_passes(cluster));
+  CHECK(pulls(cluster) == 2);
+  open = true;
+}
+
 }  // namespace
 
 TEST_CASE("pulling stops while too much is cached", "[client][push]") {
@@ -37,12 +47,7 @@ TEST_CASE("pulling stops while too much is cached", "[client][push]") {
     seen.add(messages[0]);
     return ConsumeResult::kSuccess;
   });
-  REQUIRE(consumer.subscribe("T"));
-  REQUIRE(consumer.start());
-  REQUIRE(eventually([&] { return pulls(cluster) == 2; }));
-  REQUIRE(time_passes(cluster));
-  CHECK(pulls(cluster) == 2);
-  open = true;
+  start_and_open(cluster, consumer, open);
   REQUIRE(eventually([&] { return seen.count() == 200; }));
 }
 
@@ -64,12 +69,7 @@ TEST_CASE("an orderly consumer pulls again when it has made room, by bytes too",
     handed_out_max = std::max(handed_out_max.load(), messages.size());
     return OrderlyResult::kSuccess;
   });
-  REQUIRE(consumer.subscribe("T"));
-  REQUIRE(consumer.start());
-  REQUIRE(eventually([&] { return pulls(cluster) == 2; }));
-  REQUIRE(time_passes(cluster));
-  CHECK(pulls(cluster) == 2);
-  open = true;
+  start_and_open(cluster, consumer, open);
   REQUIRE(eventually([&] { return seen.count() == 100; }));
   CHECK(handed_out_max == 3);
   CHECK(eventually([&] { return cluster.broker().offset("G", "T", 0) == 100; }));

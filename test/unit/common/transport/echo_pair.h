@@ -4,7 +4,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "common/remoting/remoting_server.h"
 #include "common/remoting/rpc_client.h"
@@ -46,6 +49,35 @@ inline Command request_with(std::string body) {
   request.body = SharedBytes::from(std::move(body));
   return request;
 }
+
+/// A handler that answers nothing before it is told to. Thread: any.
+class HeldRequests {
+ public:
+  [[nodiscard]] RequestHandler handler() {
+    return [this](const Caller&, Command request, Responder respond) {
+      std::lock_guard lock(mutex_);
+      held_.emplace_back(std::move(request), std::move(respond));
+    };
+  }
+  [[nodiscard]] size_t count() const {
+    std::lock_guard lock(mutex_);
+    return held_.size();
+  }
+  /// Answers what is held; how many they were.
+  size_t answer_all() {
+    decltype(held_) now;
+    {
+      std::lock_guard lock(mutex_);
+      now.swap(held_);
+    }
+    for (auto& [request, respond] : now) respond(Command::response_to(request, 0));
+    return now.size();
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  std::vector<std::pair<Command, Responder>> held_;
+};
 
 inline sockaddr_in loopback(uint16_t port) {
   sockaddr_in to{};

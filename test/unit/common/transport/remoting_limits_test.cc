@@ -242,14 +242,8 @@ TEST_CASE("Transport: the budget of all connections together stops reading and l
   auto options = Pair::options();
   options.io_threads = 2;
   options.total_inflight_bytes_max = 50'000;
-  std::mutex mutex;
-  std::vector<std::pair<Command, Responder>> held;
-  Pair pair(
-      [&](const Caller&, Command request, Responder respond) {
-        std::lock_guard lock(mutex);
-        held.emplace_back(std::move(request), std::move(respond));
-      },
-      options);
+  HeldRequests held;
+  Pair pair(held.handler(), options);
   constexpr int kConnections = 8, kRequests = 20;
   std::string frames;
   for (int i = 0; i < kRequests; ++i) frames += encode_frame_to_string(request_with(std::string(4'000, 'b')));
@@ -260,15 +254,10 @@ TEST_CASE("Transport: the budget of all connections together stops reading and l
   }
   int answered = 0;
   CHECK(eventually([&] {
-    decltype(held) now;
-    {
-      std::lock_guard lock(mutex);
-      now.swap(held);
-    }
+    const size_t now = held.answer_all();
     // One frame a connection may go beyond the limit.
-    CHECK(now.size() <= 50'000 / 4'000 + 1 + kConnections);
-    for (auto& [request, respond] : now) respond(Command::response_to(request, 0));
-    answered += static_cast<int>(now.size());
+    CHECK(now <= 50'000 / 4'000 + 1 + kConnections);
+    answered += static_cast<int>(now);
     return answered == kConnections * kRequests;
   }));
   for (int fd : sockets) ::close(fd);

@@ -173,32 +173,17 @@ TEST_CASE("Transport: reading stops while too much is unanswered and goes on aft
   auto options = Pair::options();
   options.connection_inflight_bytes_max = 10'000;
   options.io_threads = 1;
-  std::mutex mutex;
-  std::vector<std::pair<Command, Responder>> held;
-  Pair pair(
-      [&](const Caller&, Command request, Responder respond) {
-        std::lock_guard lock(mutex);
-        held.emplace_back(std::move(request), std::move(respond));
-      },
-      options);
+  HeldRequests held;
+  Pair pair(held.handler(), options);
   std::atomic<int> answered{0};
   for (int i = 0; i < 20; ++i)
     pair.client.call(pair.address, request_with(std::string(4'000, 'b')), 10'000, [&](Result<Command> reply) {
       if (reply) ++answered;
     });
-  auto held_count = [&] {
-    std::lock_guard lock(mutex);
-    return held.size();
-  };
-  REQUIRE(eventually([&] { return held_count() >= 3; }));
-  CHECK(held_count() == 3);
+  REQUIRE(eventually([&] { return held.count() >= 3; }));
+  CHECK(held.count() == 3);
   CHECK(eventually([&] {
-    decltype(held) now;
-    {
-      std::lock_guard lock(mutex);
-      now.swap(held);
-    }
-    for (auto& [request, respond] : now) respond(Command::response_to(request, 0));
+    held.answer_all();
     return answered == 20;
   }));
 }
