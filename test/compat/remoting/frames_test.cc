@@ -9,9 +9,9 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "common/remoting/command_codec.h"
-#include "test/support/record_fields.h"
 #include "test/compat/remoting/fixture.h"
 #include "test/support/catch.h"
+#include "test/support/record_fields.h"
 
 using namespace apogee;
 using namespace apogee::remoting;

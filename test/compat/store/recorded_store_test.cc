@@ -13,8 +13,8 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "store/message_store.h"
-#include "test/support/record_fields.h"
 #include "test/support/catch.h"
+#include "test/support/record_fields.h"
 #include "test/support/temporary_directory.h"
 
 namespace apogee::store {
