@@ -17,6 +17,7 @@
 #include "broker/handlers/send_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
+#include "broker/schedule/delay_levels.h"
 #include "common/base/process.h"
 #include "common/loop/tcp_listener.h"
 
@@ -193,6 +194,7 @@ void Broker::Impl::build_handlers() {
   consumers->set_change_listener(notify_members(calls, *groups));
 
   put = std::make_unique<MessagePut>(*store);
+  put->add_rule(delay_rule(config.store_options().delay_levels_ms.size()));
   send_operation = std::make_unique<SendOperation>(
       SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config);

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "broker/ignored_keys.h"
+#include "broker/schedule/delay_levels.h"
 #include "common/base/process.h"
 #include "common/base/text.h"
 
@@ -132,6 +133,12 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
                 {"ms", false, false});
   table.add_string("regionId", &config.region_id, "value of the property MSG_REGION");
   table.add_bool("traceOn", &config.trace_on, "value of the property TRACE_ON");
+  table.add_string("messageDelayLevel", &config.message_delay_level,
+                   "the delays of levels 1, 2, ...: whole numbers with one of the units s, m, h, d");
+  table.add_int("flushDelayOffsetInterval", &config.flush_delay_offset_ms, {1, kHourMs},
+                "time between saves of how far each delay level is delivered; after a crash that much may be delivered "
+                "again",
+                {"ms", false, false});
   table.add_int("startAcceptSendRequestTimeStamp", &config.accept_sends_from_ms, {0, INT64_MAX},
                 "sends are refused before this time", {"ms since 1970", false, false});
   table.add_int("maxTransferBytesOnMessageInMemory", &config.transfer_bytes_max, {1, 128 << 20},
@@ -260,6 +267,7 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.message_index_enabled = message_index;
   options.message_index_cache_bytes = message_index_cache_bytes;
   options.retention = retention_options();
+  if (auto levels = parse_delay_levels(message_delay_level)) options.delay_levels_ms = std::move(*levels);
   return options;
 }
 
@@ -316,12 +324,17 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
       return Error{Errc::kInvalidArgument, "msgTraceTopicName: " + status.error().message};
   if (config.listen_port != 0 && config.listen_port < 3)
     return Error{Errc::kInvalidArgument, "listenPort: at least 3, because listenPort - 2 is used too"};
+  auto levels = parse_delay_levels(config.message_delay_level);
+  if (!levels) return Error{Errc::kInvalidArgument, "messageDelayLevel: " + levels.error().message};
   if (config.store_root.empty()) return Error{Errc::kInvalidArgument, "storePathRootDir: it is empty"};
   std::vector<std::string> warnings;
   if (config.role == BrokerRole::kSyncMaster)
     warnings.emplace_back(
         "brokerRole=SYNC_MASTER: this release has no slaves; every send that waits for its replication (WAIT is not "
         "false) is stored and answered 11 SLAVE_NOT_AVAILABLE");
+  if (*std::max_element(levels->begin(), levels->end()) >= config.file_reserved_hours * kHourMs)
+    warnings.emplace_back(
+        "messageDelayLevel: a delay is not shorter than fileReservedTime; messages may expire before they are due");
   if (config.transient_store_pool)
     warnings.emplace_back("transientStorePoolEnable has no effect: what is acknowledged is in the page cache at least");
   return warnings;

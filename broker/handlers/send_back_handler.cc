@@ -14,12 +14,17 @@ namespace apogee::broker {
 namespace code = remoting::response_code;
 namespace property = message::property;
 
+namespace {
+constexpr int64_t kFirstRetryLevel = 3;  ///< of a message that was never given back before: 10 s by default
+}  // namespace
+
 /// A message that was given back, until its copy is stored.
 struct SendBackHandler::Wanted {
   remoting::Command response;
   remoting::Responder respond;
   std::string group;
   StoredCopy copy;
+  bool dead = false;
   void answer(int32_t response_code, std::string remark) {
     response.code = response_code;
     if (!remark.empty()) response.remark = std::move(remark);
@@ -67,9 +72,15 @@ void SendBackHandler::send_back(const remoting::Caller& /*caller*/, remoting::Co
   if (!message::find_property(properties, property::kOriginMessageId))
     message::append_property(properties, property::kOriginMessageId,
                              message::encode_offset_message_id(record.store_host, record.physical_offset));
-  message::remove_property(properties, property::kDelayLevel);
 
   const bool dead = delay_level < 0 || record.reconsume_times >= asked_max.value_or(config->retry_max_times);
+  wanted->dead = dead;
+  if (dead) {
+    message::remove_property(properties, property::kDelayLevel);
+  } else {
+    const int64_t level = delay_level > 0 ? delay_level : kFirstRetryLevel + int64_t{record.reconsume_times};
+    message::set_property(properties, property::kDelayLevel, std::to_string(std::clamp<int64_t>(level, 1, INT32_MAX)));
+  }
   const int32_t queues = dead ? 1 : config->retry_queue_nums;
   wanted->copy.topic = dead ? dlq_topic_of(group) : retry_topic_of(group);
   parts_.topics.create_group_topic(wanted->copy.topic, queues, unit_mode ? 2 : 0, [this, wanted](const Status& status) {
@@ -87,14 +98,16 @@ void SendBackHandler::store_copy(const std::shared_ptr<Wanted>& wanted) {
   copy.queue_id = static_cast<int32_t>(next_queue_.fetch_add(1, std::memory_order_relaxed) %
                                        static_cast<uint32_t>(topic->write_queue_nums));
   copy.reconsume_times = copy.record.reconsume_times + 1;
-  parts_.put.put(copy.draft(parts_.store_host), [this, wanted](const store::PutResult& result) {
+  auto done = [this, wanted](const store::PutResult& result) {
     if (!result.stored()) {
       SendAnswer answer = answer_of(result, parts_.config.message_bytes_max);
       return wanted->answer(code::kSystemError, answer.remark);
     }
     parts_.stats.on_send_back(wanted->group, std::string(wanted->copy.record.topic));
     wanted->answer(code::kSuccess, {});
-  });
+  };
+  if (wanted->dead) return parts_.put.deliver(copy.draft(parts_.store_host), std::move(done));
+  parts_.put.put(copy.draft(parts_.store_host), std::move(done));
 }
 
 }  // namespace apogee::broker

@@ -29,8 +29,8 @@ class SendHandlers {
   const BrokerConfig& config_;
 };
 
-/// 36: a consumer gives a message back, to get it again later or as a dead letter. Without delay levels in this
-/// release it goes to the retry topic at once. Runs on: reader pool (it reads the log, and may make topics).
+/// 36: a consumer gives a message back, to get it again later (level 3 + times consumed, or the one it asks for) or as
+/// a dead letter. Runs on: reader pool (it reads the log, and may make topics).
 class SendBackHandler {
  public:
   struct Parts {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/schedule/delay_levels.h"
 #include "common/base/text.h"
 #include "common/message/batch.h"
 #include "common/message/message_record.h"
@@ -105,6 +106,7 @@ struct SendOperation::Pending {
   std::string unique_key;
   bool wait_store_ok = true;
   bool multi_tags = false;
+  bool dead = false;  ///< on its way to the dead letters
 };
 
 SendOperation::SendOperation(Parts parts)
@@ -169,13 +171,18 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
     return illegal("the message is illegal: light queues (INNER_MULTI_DISPATCH) are not supported by this release");
   const bool retry = is_retry_topic(request.topic);
   if (!retry) {
-    for (auto name : {property::kDelayLevel, property::kTimerDelaySec, property::kTimerDelayMs,
-                      property::kTimerDeliverMs, property::kTimerDeleteUniqueKey}) {
-      auto value = message::find_property(properties, name);
-      if (!value || (name == property::kDelayLevel && (*value == "0" || value->front() == '-'))) continue;
+    for (auto name : {property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs,
+                      property::kTimerDeleteUniqueKey}) {
+      if (!message::find_property(properties, name)) continue;
       return illegal("the message is illegal: delayed delivery (" + std::string(name) +
                      ") is not supported by this release");
     }
+  }
+  // Told here too, because a half message meets the rule only when it is committed.
+  if (auto level = delay_level_of(properties); !level) {
+    return illegal("the message is illegal: " + level.error().message);
+  } else if (request.batch && *level > 0) {
+    return illegal("the message is illegal: a batch cannot be delayed (DELAY)");
   }
   if (request.batch && retry) return illegal("the message is illegal: a batch cannot be sent to a retry topic");
   if (request.batch && request.topic.size() > kTopicBytesMax)
@@ -209,9 +216,10 @@ void SendOperation::redirect_retry(PendingPtr pending) {
   auto config = parts_.groups.find(group);
   if (config == nullptr)
     return pending->done(refused(code::kSubscriptionGroupNotExist, "subscription group not exist, " + group));
-  message::remove_property(request.properties, property::kDelayLevel);
   if (request.reconsume_times < request.max_reconsume_times.value_or(config->retry_max_times))
     return store_message(pending);
+  message::remove_property(request.properties, property::kDelayLevel);
+  pending->dead = true;
   request.topic = dlq_topic_of(group);
   request.queue_id = 0;
   parts_.topics.create_group_topic(request.topic, 1, 0, [this, pending](const Status& status) {
@@ -255,6 +263,8 @@ void SendOperation::store_message(const PendingPtr& pending) {
   };
   if (request.batch) {
     parts_.put.put_batch(draft, std::move(done));
+  } else if (pending->dead) {
+    parts_.put.deliver(draft, std::move(done));
   } else {
     parts_.put.put(draft, std::move(done));
   }

@@ -1,10 +1,31 @@
 #pragma once
 
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
+#include "apogee/result.h"
 #include "store/message_store.h"
 
 namespace apogee::broker {
+
+/// Where a message waits until it is due; its own topic and queue are kept in REAL_TOPIC and REAL_QID.
+struct ParkedAt {
+  std::string topic;
+  int32_t queue_id = 0;
+  std::string properties;  ///< all of them, in place of the message's
+};
+/// The message as it waits in another topic: its properties, with REAL_TOPIC and REAL_QID of the draft.
+[[nodiscard]] ParkedAt park(const store::MessageDraft& draft, std::string_view topic, int32_t queue_id);
+
+/// Looks at a message on its way into the store. nullopt: it is none of this rule's. Errors: kInvalidArgument (the
+/// message is refused as illegal, with the error's text as detail), all others (the store's service is not available).
+/// Must not block. Thread: any, several at once.
+using PutRule = std::function<Result<std::optional<ParkedAt>>(const store::MessageDraft&)>;
 
 /// The one way by which this broker's messages reach the store, whoever they come from: sends, messages given back,
 /// committed transactions, replies, timers that are due. Thread: any.
@@ -12,15 +33,21 @@ class MessagePut {
  public:
   explicit MessagePut(store::MessageStore& store) : store_(store) {}
 
-  /// As MessageStore::append.
-  void put(const store::MessageDraft& draft, store::PutCallback done) { store_.append(draft, std::move(done)); }
-  /// As MessageStore::append_batch.
+  /// Rules are asked in the order of adding; the first that parks or refuses a message decides. Before anybody puts.
+  void add_rule(PutRule rule) { rules_.push_back(std::move(rule)); }
+
+  /// As MessageStore::append, to where the rules say.
+  void put(const store::MessageDraft& draft, store::PutCallback done);
+  /// As MessageStore::append, whatever the rules: for a message that has waited already, and for dead letters.
+  void deliver(const store::MessageDraft& draft, store::PutCallback done) { store_.append(draft, std::move(done)); }
+  /// As MessageStore::append_batch. No rules: the messages of a batch cannot be delayed.
   void put_batch(const store::MessageDraft& draft, store::PutCallback done) {
     store_.append_batch(draft, std::move(done));
   }
 
  private:
   store::MessageStore& store_;
+  std::vector<PutRule> rules_;
 };
 
 }  // namespace apogee::broker

@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "broker/schedule/delay_levels.h"
 #include "common/base/text.h"
 #include "common/message/batch.h"
 #include "common/message/property_names.h"
@@ -40,6 +41,7 @@ struct SendBench {
     add("T", 4);
     groups = std::make_unique<SubscriptionGroups>(SubscriptionGroups::Options{"", true}, quiet);
     REQUIRE(groups->load());
+    put.add_rule(delay_rule(18));
     operation = std::make_unique<SendOperation>(
         SendOperation::Parts{config, *topics, *groups, stats, put, host(), "127.0.0.1", system_now_ms});
     handlers = std::make_unique<SendHandlers>(*operation, config);
@@ -215,9 +217,7 @@ TEST_CASE("messages that are illegal, or not supported yet, get 13", "[broker][s
   CHECK(bench.send({}, std::string(100, 'x')).code == 0);
   check_refused(bench.send({{"i", "a\x01" + std::string(33'000, 'x')}}), 13, "properties");
   check_refused(bench.send({{"i", "no separators"}}), 13, "properties");
-  for (const char* properties : {"DELAY\x01"
-                                 "3",
-                                 "TIMER_DELAY_SEC\x01"
+  for (const char* properties : {"TIMER_DELAY_SEC\x01"
                                  "5",
                                  "TIMER_DELAY_MS\x01"
                                  "5",
@@ -238,6 +238,37 @@ TEST_CASE("messages that are illegal, or not supported yet, get 13", "[broker][s
                     "TRAN_MSG\x01"
                     "false"}})
             .code == 0);
+}
+
+TEST_CASE("a delayed message waits in the queue of its level", "[broker][send][delay]") {
+  SendBench bench;
+  auto send = [&](const std::string& level) {
+    return bench.send({{"i",
+                        "k\x01v\x02"
+                        "DELAY\x01" +
+                            level}});
+  };
+  auto answer = send("3");
+  CHECK(answer.code == 0);
+  CHECK(answer.ext.get("queueId") == "1");
+  auto parked = bench.store.message("SCHEDULE_TOPIC_XXXX", 2, 0);
+  CHECK(parked.body == "hello");
+  CHECK(property_of(parked, "REAL_TOPIC") == "T");
+  CHECK(property_of(parked, "REAL_QID") == "1");
+  CHECK(property_of(parked, "DELAY") == "3");
+  CHECK(property_of(parked, "k") == "v");
+  CHECK(bench.store.max_offset("T", 1) == 0);
+  CHECK(send("19").code == 0);  // above the last level: the last one
+  CHECK(send("2147483647").code == 0);
+  CHECK(bench.store.max_offset("SCHEDULE_TOPIC_XXXX", 17) == 2);
+  CHECK(property_of(bench.store.message("SCHEDULE_TOPIC_XXXX", 17, 1), "DELAY") == "18");
+  CHECK(send("0").code == 0);
+  CHECK(bench.store.max_offset("T", 1) == 1);
+  for (const char* bad : {"-1", "three", "3x", " 3", "2147483648", "99999999999999999999", "1.5"}) {
+    INFO(bad);
+    check_refused(send(bad), 13, "its delay level (DELAY) \"" + std::string(bad) + "\"");
+  }
+  check_refused(bench.send({{"b", "SCHEDULE_TOPIC_XXXX"}}), 16, "forbidden");
 }
 
 TEST_CASE("batches", "[broker][send]") {
@@ -267,7 +298,7 @@ TEST_CASE("batches", "[broker][send]") {
                              "DELAY\x01"
                              "1"}},
                            body),
-                13, "not supported");
+                13, "a batch cannot be delayed");
   std::string wild = body;
   wild[0] = '\x7f';
   check_refused(bench.send({{"m", "true"}}, wild), 13, "illegal");
@@ -324,9 +355,11 @@ TEST_CASE("a consumer's own resend to its retry topic", "[broker][send]") {
                     "3"},
                    {"j", "15"}})
             .code == 0);
-  CHECK(property_of(bench.store.message("%RETRY%g", 0, 0), "DELAY") == "(none)");
+  CHECK(bench.store.max_offset("%RETRY%g", 0) == 0);
+  auto parked = bench.store.message("SCHEDULE_TOPIC_XXXX", 2, 0);
+  CHECK(property_of(parked, "REAL_TOPIC") == "%RETRY%g");
+  CHECK(parked.reconsume_times == 15);
   CHECK(bench.send({{"b", "%RETRY%g"}, {"e", "0"}, {"j", "16"}}).code == 0);
-  CHECK(bench.store.max_offset("%RETRY%g", 0) == 1);
   CHECK(bench.store.max_offset("%DLQ%g", 0) == 1);
   CHECK(bench.topics->find("%DLQ%g")->perm == 6);
   auto fields = SendBench::with({{"b", "%RETRY%g"}, {"e", "0"}, {"j", "2"}});
@@ -358,7 +391,11 @@ TEST_CASE("a message sent back goes to the retry topic, or to the dead letters",
   refused({{"offset", "900000"}, {"group", "g"}, {"delayLevel", "0"}}, 1, "look message by offset failed, 900000");
 
   CHECK(send_back({{"offset", "0"}, {"group", "g"}, {"delayLevel", "0"}}).code == 0);
-  auto copy = bench.store.message("%RETRY%g", 0, 0);
+  CHECK(bench.store.max_offset("%RETRY%g", 0) == 0);
+  auto copy = bench.store.message("SCHEDULE_TOPIC_XXXX", 2, 0);
+  CHECK(property_of(copy, "REAL_TOPIC") == "%RETRY%g");
+  CHECK(property_of(copy, "REAL_QID") == "0");
+  CHECK(property_of(copy, "DELAY") == "3");
   CHECK(copy.body == "hello");
   CHECK(copy.reconsume_times == 1);
   CHECK(copy.born_timestamp_ms == 1234567);
@@ -374,10 +411,15 @@ TEST_CASE("a message sent back goes to the retry topic, or to the dead letters",
   // A second round keeps the first topic and id.
   const auto again = std::to_string(copy.physical_offset);
   CHECK(send_back({{"offset", again}, {"group", "g"}, {"delayLevel", "0"}}).code == 0);
-  auto second = bench.store.message("%RETRY%g", 0, 1);
+  auto second = bench.store.message("SCHEDULE_TOPIC_XXXX", 3, 0);
   CHECK(second.reconsume_times == 2);
   CHECK(property_of(second, "RETRY_TOPIC") == "T");
   CHECK(property_of(second, "ORIGIN_MESSAGE_ID") == "7F00000100002A9F0000000000000000");
+  // The consumer's own wish is taken as it is, up to the last level.
+  CHECK(send_back({{"offset", again}, {"group", "g"}, {"delayLevel", "1"}}).code == 0);
+  CHECK(bench.store.max_offset("SCHEDULE_TOPIC_XXXX", 0) == 1);
+  CHECK(send_back({{"offset", again}, {"group", "g"}, {"delayLevel", "2147483647"}}).code == 0);
+  CHECK(property_of(bench.store.message("SCHEDULE_TOPIC_XXXX", 17, 0), "DELAY") == "18");
   bench.config.permission.set(4);
   refused({{"offset", "0"}, {"group", "g"}, {"delayLevel", "0"}}, 16, "forbidden");
 }
