@@ -1,0 +1,81 @@
+#include "tools/mqadmin/commands/commands.h"
+#include "tools/mqadmin/tables/tables.h"
+
+namespace mqadmin {
+
+std::vector<CommandSpec> topic_commands() {
+  constexpr auto kRequired = Need::kRequired;
+  constexpr auto kOptional = Need::kOptional;
+  constexpr auto kFlag = Need::kFlag;
+  return {
+      {"updateTopic", "Topics", "Create a topic, or change one",
+       "Options that are not given get their defaults, also on a topic that exists.",
+       "updateTopic -c DefaultCluster -t Orders -r 8 -w 8",
+       on_broker_or_cluster({{'t', "topic", kRequired, "name of the topic"},
+                             {'r', "readQueueNums", kOptional, "queues to read from on each broker (8)"},
+                             {'w', "writeQueueNums", kOptional, "queues to write to on each broker (8)"},
+                             {'p', "perm", kOptional, "permission: 2 write, 4 read, 6 both (6)"},
+                             {'o', "order", kOptional, "true: the NameServers keep the queues of an ordered topic"},
+                             {'u', "unit", kOptional, "true: a unit topic"},
+                             {'s', "hasUnitSub", kOptional, "true: has unit subscribers"}}),
+       run_update_topic},
+      {"deleteTopic",
+       "Topics",
+       "Delete a topic from a cluster and from the NameServers",
+       "Its messages can no longer be read.",
+       "deleteTopic -c DefaultCluster -t Orders",
+       {{'c', "clusterName", kRequired, "name of the cluster"}, {'t', "topic", kRequired, "name of the topic"}},
+       run_delete_topic},
+      {"topicList",
+       "Topics",
+       "List all topics",
+       "",
+       "topicList -c",
+       {{'c', "clusterModel", kFlag, "with the cluster and the groups of each topic"}},
+       run_topic_list},
+      {"topicRoute",
+       "Topics",
+       "Show which brokers have a topic",
+       "",
+       "topicRoute -t Orders -l",
+       {{'t', "topic", kRequired, "name of the topic"}, {'l', "list", kFlag, "as a table, not as JSON"}},
+       run_topic_route},
+      {"topicStatus",
+       "Topics",
+       "Show the first and the next offset of each queue",
+       "",
+       "topicStatus -t Orders",
+       {{'t', "topic", kRequired, "name of the topic"}},
+       run_topic_status},
+      {"topicClusterList",
+       "Topics",
+       "List the clusters that have a topic",
+       "",
+       "topicClusterList -t Orders",
+       {{'t', "topic", kRequired, "name of the topic"}},
+       run_topic_cluster_list},
+      {"allocateMQ",
+       "Topics",
+       "Show how so many consumers would divide the queues of a topic",
+       "",
+       "allocateMQ -t Orders -i 10.0.0.1,10.0.0.2",
+       {{'t', "topic", kRequired, "name of the topic"},
+        {'i', "ipList", kRequired, "addresses of the consumers, with commas between them"}},
+       run_allocate_mq},
+
+      {"queryCq",
+       "Topics",
+       "Show entries of a queue: where in the log its messages are",
+       "With -g also whether the group subscribes to them.",
+       "queryCq -t Orders -q 0 -i 0 -c 3",
+       {{'t', "topic", kRequired, "name of the topic"},
+        {'q', "queue", kRequired, "id of the queue"},
+        {'i', "index", kRequired, "first offset"},
+        {'c', "count", kOptional, "how many (10)"},
+        {'b', "broker", kOptional, "broker to ask, host:port; else one that has the topic"},
+        {'g', "consumer", kOptional, "name of a consumer group"}},
+       run_query_cq},
+  };
+}
+
+}  // namespace mqadmin
