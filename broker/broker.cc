@@ -14,6 +14,7 @@
 #include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
+#include "broker/handlers/reply_handlers.h"
 #include "broker/handlers/send_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
@@ -91,6 +92,7 @@ struct Broker::Impl {
   std::unique_ptr<MessagePut> put;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
+  std::unique_ptr<ReplyHandlers> reply_handlers;
   std::unique_ptr<SendBackHandler> send_back_handler;
   std::unique_ptr<PullOperation> pull_operation;
   std::unique_ptr<PullHandlers> pull_handlers;
@@ -198,6 +200,8 @@ void Broker::Impl::build_handlers() {
   send_operation = std::make_unique<SendOperation>(
       SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config);
+  reply_handlers = std::make_unique<ReplyHandlers>(
+      ReplyHandlers::Parts{config, *send_operation, *producers, calls, address, system_now_ms});
   send_back_handler = std::make_unique<SendBackHandler>(
       SendBackHandler::Parts{config, *topics, *groups, *stats, *store, *put, store_host, ip, logger});
   pull_operation = std::make_unique<PullOperation>(
@@ -240,6 +244,7 @@ void Broker::Impl::build_handlers() {
   requests->add(Code::kSendMessage, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_message));
   requests->add(Code::kSendMessageV2, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_message_v2));
   requests->add(Code::kSendBatchMessage, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_batch));
+  reply_handlers->add_rows(*requests);
   requests->add(Code::kConsumerSendMsgBack, RunsOn::kReaders,
                 method_of(*send_back_handler, &SendBackHandler::send_back));
   requests->add(Code::kPullMessage, RunsOn::kIoLoop, method_of(*pull_handlers, &PullHandlers::pull));

@@ -132,6 +132,7 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "system property rocketmq.broker.rebalance.lockMaxLiveTime",
                 {"ms", false, false});
   table.add_string("regionId", &config.region_id, "value of the property MSG_REGION");
+  table.add_bool("storeReplyMessageEnable", &config.store_reply, "store replies to requests, besides pushing them");
   table.add_bool("traceOn", &config.trace_on, "value of the property TRACE_ON");
   table.add_string("messageDelayLevel", &config.message_delay_level,
                    "the delays of levels 1, 2, ...: whole numbers with one of the units s, m, h, d");

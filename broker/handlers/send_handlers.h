@@ -3,6 +3,7 @@
 #include <optional>
 
 #include "broker/groups/subscription_groups.h"
+#include "broker/handlers/send_fields.h"
 #include "broker/handlers/send_operation.h"
 #include "broker/messages/message_put.h"
 #include "broker/topics/topic_table.h"
@@ -22,9 +23,8 @@ class SendHandlers {
   void send_batch(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);
 
  private:
-  struct Names;
-  void send(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond, const Names& names,
-            bool batch);
+  void send(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond,
+            const SendFieldNames& names, bool batch);
   SendOperation& operation_;
   const BrokerConfig& config_;
 };

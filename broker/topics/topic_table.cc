@@ -48,7 +48,7 @@ std::vector<TopicConfig> built_in_topics(const TopicTable::Options& options) {
       config_of(options.broker_name, 1, options.broker_topic ? inherit | kReadWrite : inherit),
       config_of("OFFSET_MOVED_EVENT", 1),
       config_of("SCHEDULE_TOPIC_XXXX", 18),
-      config_of(options.cluster_name + "_REPLY_TOPIC", 1),
+      config_of(reply_topic_of(options.cluster_name), 1),
       config_of("RMQ_SYS_TRANS_HALF_TOPIC", 1),
       config_of("RMQ_SYS_TRANS_OP_HALF_TOPIC", 1),
       config_of("TRANS_CHECK_MAX_TIME_TOPIC", 1),

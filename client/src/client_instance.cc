@@ -377,7 +377,7 @@ void ClientInstance::store_route(const std::string& topic, TopicRoute route) {
   }
   if (!changed) return;
   logger_.info("route of {} is new or changed", topic);
-  heartbeat_new_brokers();
+  greet_new_brokers();
   if (hooks_.route_changed) hooks_.route_changed(topic);
 }
 
@@ -469,7 +469,7 @@ std::set<std::string> ClientInstance::heartbeat_targets() const {
   return targets;
 }
 
-void ClientInstance::heartbeat_new_brokers() {
+void ClientInstance::greet_new_brokers() {
   for (const auto& address : heartbeat_targets()) {
     if (greeted_brokers_.count(address) == 0) send_heartbeat(address, nullptr);
   }

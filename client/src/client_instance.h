@@ -102,6 +102,9 @@ class ClientInstance {
 
   /// Sends heartbeats to all brokers; `done` (may be null) when all have answered or failed.
   void heartbeat_now(std::function<void()> done = nullptr);
+  /// A heartbeat to those brokers that got none on their present connection. On the loop; what is sent to them on the
+  /// loop afterwards comes after it.
+  void greet_new_brokers();
 
  private:
   struct NameServerCall;
@@ -109,7 +112,6 @@ class ClientInstance {
   void refresh_routes();
   void store_route(const std::string& topic, TopicRoute route);
   void send_heartbeat(const std::string& address, std::function<void()> done);
-  void heartbeat_new_brokers();
   void greet_later(const std::string& address);
   [[nodiscard]] std::set<std::string> heartbeat_targets() const;
   void try_name_server(std::shared_ptr<NameServerCall> call);

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "client/src/client_instance.h"
+#include "client/src/message_access.h"
 #include "common/base/hash.h"
 #include "common/base/text.h"
 #include "common/message/batch.h"
@@ -103,6 +104,10 @@ Result<std::string> properties_of(const Message& message, const std::string& uni
                                   const std::string& sharding_key) {
   std::string text;
   for (const auto& [name, value] : message.properties()) message::append_property(text, name, value);
+  for (const auto& [name, value] : MessageAccess::system_properties(message)) {
+    APOGEE_TRY(message::check_property(name, value));
+    message::append_property(text, name, value);
+  }
   message::append_property(text, property::kKeys, message.keys());
   message::append_property(text, property::kUniqueKey, unique_id);
   message::append_property(text, property::kTags, message.tags());
@@ -118,6 +123,17 @@ Result<std::string> properties_of(const Message& message, const std::string& uni
   return text;
 }
 
+bool is_reply(const Message& message) {
+  const auto& properties = MessageAccess::system_properties(message);
+  const auto type = properties.find(std::string(property::kMessageType));
+  return type != properties.end() && type->second == property::kTypeReply;
+}
+
+remoting::RequestCode code_of(const PreparedSend& send) {
+  if (send.reply) return remoting::RequestCode::kSendReplyMessageV2;
+  return send.batch ? remoting::RequestCode::kSendBatchMessage : remoting::RequestCode::kSendMessageV2;
+}
+
 }  // namespace
 
 bool is_reserved_property(std::string_view name) {
@@ -128,7 +144,8 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
                                   const std::string& sharding_key) {
   APOGEE_TRY(check_message(config, message));
   PreparedSend send;
-  send.topic = with_namespace(config.name_space, message.topic());
+  send.reply = is_reply(message);
+  send.topic = send.reply ? message.topic() : with_namespace(config.name_space, message.topic());
   send.unique_id = ids.next(now_ms());
   send.flag = message.flag();
   APOGEE_TRY_ASSIGN(send.properties, properties_of(message, send.unique_id, sharding_key));
@@ -156,6 +173,7 @@ Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::Unique
   std::string body;
   for (const auto& message : messages) {
     APOGEE_TRY(check_message(config, message));
+    if (is_reply(message)) return Error{Errc::kInvalidArgument, "messages: a reply cannot be sent in a batch"};
     if (message.topic() != messages.front().topic()) {
       return Error{Errc::kInvalidArgument, "topic: the messages of a batch must have one topic"};
     }
@@ -179,8 +197,7 @@ Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::Unique
 
 Command make_send_request(const PreparedSend& send, const std::string& producer_group, const MessageQueue& queue,
                           int default_topic_queues) {
-  Command request =
-      Command::request(send.batch ? remoting::RequestCode::kSendBatchMessage : remoting::RequestCode::kSendMessageV2);
+  Command request = Command::request(code_of(send));
   auto& ext = request.ext;
   ext.set("a", producer_group);
   ext.set("b", send.topic);

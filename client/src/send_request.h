@@ -24,6 +24,7 @@ struct PreparedSend {
   int32_t flag = 0;
   int32_t sys_flag = 0;
   bool batch = false;
+  bool reply = false;  ///< to a request: the broker pushes it to the requester
   int32_t reconsume_times = 0;
   int32_t max_reconsume_times = -1;  ///< -1: not sent
 };

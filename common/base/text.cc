@@ -62,6 +62,8 @@ Status check_topic_name(std::string_view topic) {
 Status check_group_name(std::string_view group) { return check_name("group", group, kGroupBytesMax); }
 
 std::string retry_topic_of(std::string_view group) { return std::string(kRetryTopicPrefix).append(group); }
+std::string reply_topic_of(std::string_view cluster) { return std::string(cluster) + "_REPLY_TOPIC"; }
+
 std::string dlq_topic_of(std::string_view group) { return std::string(kDlqTopicPrefix).append(group); }
 
 }  // namespace apogee

@@ -31,6 +31,8 @@ inline constexpr std::string_view kDlqTopicPrefix = "%DLQ%";
 
 [[nodiscard]] std::string retry_topic_of(std::string_view group);
 [[nodiscard]] std::string dlq_topic_of(std::string_view group);
+/// Where replies to requests of a cluster go.
+[[nodiscard]] std::string reply_topic_of(std::string_view cluster);
 [[nodiscard]] inline bool is_retry_topic(std::string_view topic) {
   return topic.substr(0, kRetryTopicPrefix.size()) == kRetryTopicPrefix;
 }

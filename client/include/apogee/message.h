@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "apogee/message_queue.h"
+#include "apogee/result.h"
 
 namespace apogee {
 
@@ -50,6 +51,9 @@ class Message {
   std::string tags_;
   std::string keys_;
   std::map<std::string, std::string> properties_;
+  friend struct MessageAccess;
+  std::map<std::string, std::string> system_properties_;  // of the SDK's own
+  std::string preferred_broker_;
   int32_t flag_ = 0;
   bool wait_store_ok_ = true;
 };
@@ -97,5 +101,9 @@ class ReceivedMessage {
  private:
   std::shared_ptr<const Data> data_;
 };
+
+/// The answer to a message that came from Producer::request(), to be sent with any producer; its broker pushes it to
+/// the client that waits. Tags, keys and properties may be added. Error: kInvalidArgument: the message wants no reply.
+[[nodiscard]] Result<Message> reply_to(const ReceivedMessage& request, std::string body);
 
 }  // namespace apogee

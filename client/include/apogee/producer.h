@@ -65,6 +65,9 @@ struct SendReceipt {
 /// may call every ..._async, ..._future and send_oneway; a blocking call made in it is refused.
 using SendCallback = std::function<void(Result<SendReceipt>)>;
 
+/// As SendCallback, of a request.
+using RequestCallback = std::function<void(Result<ReceivedMessage>)>;
+
 /// Returns the index of the wanted queue. Called on the sending thread or on the producer's own thread.
 using QueueSelector = std::function<size_t(const std::vector<MessageQueue>& queues, const Message& message)>;
 
@@ -120,6 +123,14 @@ class Producer {
   /// All messages or none; they must have one topic and one wait_store_ok, and go to one queue.
   [[nodiscard]] Result<SendReceipt> send_batch(const std::vector<Message>& messages, const SendOptions& options = {});
   void send_batch_async(const std::vector<Message>& messages, SendCallback done, const SendOptions& options = {});
+
+  /// Sends a message and waits for the reply, which its consumer makes with reply_to(). The timeout (of the options,
+  /// else send_timeout) is that of both together. Errors: those of a send; kTimeout also when no reply came in time:
+  /// whether the message was consumed is not known then. A reply that comes later is dropped.
+  [[nodiscard]] Result<ReceivedMessage> request(const Message& message, const SendOptions& options = {});
+  void request_async(const Message& message, RequestCallback done, const SendOptions& options = {});
+  [[nodiscard]] std::future<Result<ReceivedMessage>> request_future(const Message& message,
+                                                                    const SendOptions& options = {});
 
   /// The queues that messages of the topic can be sent to, sorted by broker name and queue id.
   [[nodiscard]] Result<std::vector<MessageQueue>> queues(const std::string& topic);
