@@ -186,10 +186,12 @@ TEST_CASE("raw frames: a foreign client's reply is pushed to a foreign requester
   CHECK(answer->ext.get("queueOffset") == "0");
   CHECK(answer->ext.get("msgId").value_or("").size() == 32);
 
-  auto stored = replier.call(pull_request("any", "DefaultCluster_REPLY_TOPIC", 0, 0));
-  REQUIRE(stored);
-  CHECK(stored->code == 0);
-  CHECK(std::string(stored->body.bytes).find("the answer") != std::string::npos);
+  CHECK(eventually(
+      [&] {
+        auto stored = replier.call(pull_request("any", "DefaultCluster_REPLY_TOPIC", 0, 0));
+        return stored && stored->code == 0 && std::string(stored->body.bytes).find("the answer") != std::string::npos;
+      },
+      60s));
 
   // With names in words, as the Go client sends it.
   auto in_words = remoting::Command::request(RequestCode::kSendReplyMessage);
