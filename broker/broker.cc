@@ -19,6 +19,7 @@
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
 #include "broker/schedule/delay_levels.h"
+#include "broker/schedule/delay_service.h"
 #include "common/base/process.h"
 #include "common/loop/tcp_listener.h"
 
@@ -90,6 +91,7 @@ struct Broker::Impl {
   std::unique_ptr<Registration> registration;
 
   std::unique_ptr<MessagePut> put;
+  std::unique_ptr<DelayService> delays;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
   std::unique_ptr<ReplyHandlers> reply_handlers;
@@ -195,8 +197,6 @@ void Broker::Impl::build_handlers() {
   const ClientCalls calls = calls_by(*server);
   consumers->set_change_listener(notify_members(calls, *groups));
 
-  put = std::make_unique<MessagePut>(*store);
-  put->add_rule(delay_rule(config.store_options().delay_levels_ms.size()));
   send_operation = std::make_unique<SendOperation>(
       SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config);
@@ -233,7 +233,8 @@ void Broker::Impl::build_handlers() {
       boot_time_ms,
       config.commit_log_dir.empty() ? config.store_root + "/commitlog" : config.commit_log_dir,
       [this] { return figures(); },
-      system_now_ms};
+      system_now_ms,
+      [this] { return delays->offsets(); }};
   stats_admin_handlers = std::make_unique<StatsAdminHandlers>(std::move(stats_parts));
   store_admin_handlers = std::make_unique<StoreAdminHandlers>(StoreAdminHandlers::Parts{*topics, *store, logger});
   reset_offset_handlers = std::make_unique<ResetOffsetHandlers>(
@@ -267,14 +268,17 @@ void Broker::Impl::build_handlers() {
 
 std::map<std::string, std::string> Broker::Impl::figures() const {
   const auto counters = server->counters();
-  return {{"connections", std::to_string(counters.connections_open)},
-          {"connectionsAccepted", std::to_string(counters.connections_accepted)},
-          {"framesIn", std::to_string(counters.frames_in)},
-          {"framesOut", std::to_string(counters.frames_out)},
-          {"badFrames", std::to_string(counters.bad_frames)},
-          {"oversizeFrames", std::to_string(counters.oversize_frames)},
-          {"unsupportedRequests", std::to_string(requests->unsupported_total())},
-          {"heldPulls", std::to_string(held->size())}};
+  auto figures = delays->figures();
+  figures.merge(
+      std::map<std::string, std::string>{{"connections", std::to_string(counters.connections_open)},
+                                         {"connectionsAccepted", std::to_string(counters.connections_accepted)},
+                                         {"framesIn", std::to_string(counters.frames_in)},
+                                         {"framesOut", std::to_string(counters.frames_out)},
+                                         {"badFrames", std::to_string(counters.bad_frames)},
+                                         {"oversizeFrames", std::to_string(counters.oversize_frames)},
+                                         {"unsupportedRequests", std::to_string(requests->unsupported_total())},
+                                         {"heldPulls", std::to_string(held->size())}});
+  return figures;
 }
 
 void Broker::Impl::settings_changed(const ConfigAdminHandlers::Changes& changes) {
@@ -302,6 +306,7 @@ void Broker::Impl::save_state(bool sync) {
   };
   report("consumer offsets", offsets->flush(sync));
   if (sync) report("subscription groups", groups->save_if_changed());
+  if (!stopped) report("delayOffset.json", delays->save(config.flush_delay_offset_ms));
   const int64_t now = system_now_ms();
   if (stopped || now - last_export_ms >= config.flush_consumer_offset_ms) {
     last_export_ms = now;
@@ -359,7 +364,16 @@ Status Broker::Impl::start() {
   held = std::make_unique<HeldPulls>(on_readers, static_cast<size_t>(config.held_pulls_max.get()));
   requests = std::make_unique<RequestTable>(
       [this](std::function<void()> task) { return readers->post(std::move(task)); }, logger);
-  store->set_arrival_listener([this](const std::vector<store::Arrival>& arrivals) { held->on_arrivals(arrivals); });
+  put = std::make_unique<MessagePut>(*store);
+  const auto delay_levels = config.store_options().delay_levels_ms;
+  put->add_rule(delay_rule(delay_levels.size()));
+  delays = std::make_unique<DelayService>(DelayService::Parts{
+      *store, *put, *topics, *groups, delay_levels, config.config_file("delayOffset.json"), logger, system_now_ms});
+  APOGEE_TRY(delays->load());
+  store->set_arrival_listener([this](const std::vector<store::Arrival>& arrivals) {
+    held->on_arrivals(arrivals);
+    delays->on_arrivals(arrivals);
+  });
   APOGEE_TRY(store->start());
   started = true;
   APOGEE_TRY(listen());
@@ -374,6 +388,7 @@ Status Broker::Impl::start() {
     registration->topics_changed(names, std::move(finished));
   });
   build_handlers();
+  if (config.role != BrokerRole::kSlave) delays->start(host_address_of(address));
   ready.store(true, std::memory_order_release);
   start_housekeeping();
   auto first_round = std::make_shared<std::promise<void>>();
@@ -392,12 +407,15 @@ void Broker::Impl::stop() {
   if (registration) registration->unregister_all(kUnregisterTimeoutMs);
   held->release_all();
   if (server) server->stop(config.stop_drain_ms);
+  delays->stop();
   topics.reset();  // finishes what was asked for; sends that wait for a topic are stored or refused
   readers->stop();
   if (client) client->shutdown();
   housekeeping->stop_and_join();
   save_state(true);
   store->stop();
+  if (Status status = delays->save(0); !status)
+    logger.error("delayOffset.json could not be saved: {}", status.error().message);
   logger.info("the broker {} has stopped", config.broker_name);
 }
 

@@ -113,7 +113,7 @@ void StatsAdminHandlers::runtime_info(const remoting::Caller& /*caller*/, remoti
 
 void StatsAdminHandlers::all_delay_offset(const remoting::Caller& /*caller*/, remoting::Command request,
                                           remoting::Responder respond) {
-  accept(request, respond, encode(remoting::DelayOffsetTable{}));
+  accept(request, respond, encode(parts_.delay_offsets ? parts_.delay_offsets() : remoting::DelayOffsetTable{}));
 }
 
 void StatsAdminHandlers::topic_stats(const remoting::Caller& /*caller*/, remoting::Command request,

@@ -12,6 +12,7 @@
 #include "broker/offsets/consumer_offsets.h"
 #include "broker/stats/broker_stats.h"
 #include "broker/topics/topic_table.h"
+#include "common/remoting/bodies/group_bodies.h"
 #include "common/remoting/bodies/stats_bodies.h"
 #include "store/message_store.h"
 
@@ -33,6 +34,7 @@ class StatsAdminHandlers {
     /// Figures that other parts know, by the names of GET_BROKER_RUNTIME_INFO; they replace ours. May be empty.
     std::function<std::map<std::string, std::string>()> more_figures;
     NowMs now_ms = system_now_ms;
+    std::function<remoting::DelayOffsetTable()> delay_offsets;  ///< how far each level is delivered; may be empty
   };
   explicit StatsAdminHandlers(Parts parts) : parts_(std::move(parts)) {}
 

@@ -95,6 +95,9 @@ Status check_message(const ProducerConfig& config, const Message& message) {
       return Error{Errc::kInvalidArgument, "property " + name + ": the name is reserved"};
     }
   }
+  if (message.delay_level() < 0) {
+    return Error{Errc::kInvalidArgument, "delay level: " + std::to_string(message.delay_level()) + " is below 0"};
+  }
   if (!message.tags().empty()) APOGEE_TRY(message::check_property(property::kTags, message.tags()));
   if (!message.keys().empty()) APOGEE_TRY(message::check_property(property::kKeys, message.keys()));
   return {};
@@ -116,6 +119,9 @@ Result<std::string> properties_of(const Message& message, const std::string& uni
     message::append_property(text, property::kShardingKey, sharding_key);
   }
   if (!message.wait_store_ok()) message::append_property(text, property::kWait, "false");
+  if (message.delay_level() > 0) {
+    message::append_property(text, property::kDelayLevel, std::to_string(message.delay_level()));
+  }
   if (text.size() > message::kPropertiesBytesMax) {
     return Error{Errc::kTooLarge, "properties: " + std::to_string(text.size()) + " bytes, at most " +
                                       std::to_string(message::kPropertiesBytesMax) + " are allowed"};
@@ -176,6 +182,9 @@ Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::Unique
     if (is_reply(message)) return Error{Errc::kInvalidArgument, "messages: a reply cannot be sent in a batch"};
     if (message.topic() != messages.front().topic()) {
       return Error{Errc::kInvalidArgument, "topic: the messages of a batch must have one topic"};
+    }
+    if (message.delay_level() != 0) {
+      return Error{Errc::kInvalidArgument, "delay level: the messages of a batch cannot be delayed"};
     }
     if (message.wait_store_ok() != messages.front().wait_store_ok()) {
       return Error{Errc::kInvalidArgument, "wait_store_ok: must be the same for all messages of a batch"};

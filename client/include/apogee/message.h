@@ -36,6 +36,10 @@ class Message {
   Message& set_flag(int32_t flag) { return flag_ = flag, *this; }
   /// false: the broker answers without waiting for disk or replicas, whatever its mode is. Default true.
   Message& set_wait_store_ok(bool wait) { return wait_store_ok_ = wait, *this; }
+  /// Consumers get the message when the delay of this level is over: 1 is the first of the broker's messageDelayLevel
+  /// (1s 5s 10s 30s 1m 2m ... 10m 20m 30m 1h 2h unless configured otherwise), one above the last is the last, 0 no
+  /// delay (default). A negative one is refused by the send, and so is a batch with a delayed message.
+  Message& set_delay_level(int32_t level) { return delay_level_ = level, *this; }
 
   [[nodiscard]] const std::string& topic() const { return topic_; }
   [[nodiscard]] const std::string& body() const { return body_; }
@@ -44,6 +48,7 @@ class Message {
   [[nodiscard]] const std::map<std::string, std::string>& properties() const { return properties_; }
   [[nodiscard]] int32_t flag() const { return flag_; }
   [[nodiscard]] bool wait_store_ok() const { return wait_store_ok_; }
+  [[nodiscard]] int32_t delay_level() const { return delay_level_; }
 
  private:
   std::string topic_;
@@ -55,6 +60,7 @@ class Message {
   std::map<std::string, std::string> system_properties_;  // of the SDK's own
   std::string preferred_broker_;
   int32_t flag_ = 0;
+  int32_t delay_level_ = 0;
   bool wait_store_ok_ = true;
 };
 

@@ -54,6 +54,14 @@ TEST_CASE("bad messages are refused before anything is sent", "[client][send]") 
   CHECK(code(Message("T", "x").set_property("a", "v\x02")) == "invalid argument");
   CHECK(code(Message("T", "x").set_property("a", std::string(40'000, 'v'))) == "too large");
   CHECK(code(Message("T", "x").set_tags("a\x02")) == "invalid argument");
+  CHECK(code(Message("T", "x").set_delay_level(INT32_MAX)) == "ok");
+  CHECK(code(Message("T", "x").set_delay_level(-1)) == "invalid argument");
+  auto delayed = apogee::prepare_send(config, ids(), Message("T", "x").set_delay_level(3), "");
+  REQUIRE(delayed);
+  CHECK(apogee::message::find_property(delayed->properties, "DELAY") == "3");
+  auto batch = apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "y").set_delay_level(1)}, "");
+  REQUIRE_FALSE(batch);
+  CHECK(batch.error().code == Errc::kInvalidArgument);
 }
 
 TEST_CASE("a message is prepared once for all attempts", "[client][send]") {

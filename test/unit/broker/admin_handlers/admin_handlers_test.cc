@@ -30,7 +30,9 @@ struct Bench {
   GroupAdminHandlers group_admin{
       {kIdentity, groups, consumers, producers, *offsets, topics.table, locks, stats, kQuiet}};
   StatsAdminHandlers stats_admin{{kIdentity, groups, consumers, *offsets, topics.table, stats, store, 1'700'000'000'000,
-                                  dir.file(""), nullptr, clock.now()}};
+                                  dir.file(""), nullptr, clock.now(), [] {
+                                    return remoting::DelayOffsetTable{{{3, 2}}};
+                                  }}};
 
   std::unique_ptr<ConsumerOffsets> open_offsets() {
     auto opened = ConsumerOffsets::open({dir.file("db"), dir.file("consumerOffset.json")}, kQuiet);
@@ -495,11 +497,11 @@ TEST_CASE("GET_BROKER_RUNTIME_INFO has every figure that tools read", "[broker]"
   CHECK(table["putMessageDistributeTime"].find("[0~10ms]:1 ") != std::string::npos);
 }
 
-TEST_CASE("GET_ALL_DELAY_OFFSET has no levels yet", "[broker]") {
+TEST_CASE("GET_ALL_DELAY_OFFSET tells the progress of each level", "[broker]") {
   Bench bench;
   auto answer =
       ask(bench.stats_admin, &StatsAdminHandlers::all_delay_offset, request_of(RequestCode::kGetAllDelayOffset));
-  CHECK(body_text(answer) == R"({"offsetTable":{}})");
+  CHECK(body_text(answer) == R"({"offsetTable":{3:2}})");
 }
 
 }  // namespace
