@@ -2,6 +2,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <cmath>
 #include <random>
 #include <utility>
 
@@ -25,6 +27,37 @@ const char* to_string(SendStatus status) {
 
 Error producer_closed() { return {Errc::kClosed, "the producer is not started, or is shut down"}; }
 
+namespace {
+
+constexpr double kBurstSeconds = 0.1;
+
+PublishRate::Options rate_options(const ProducerConfig& config) {
+  PublishRate::Options options;
+  options.per_second = config.publish_rate_max;
+  options.burst = config.publish_burst > 0
+                      ? config.publish_burst
+                      : std::max<int64_t>(1, std::llround(config.publish_rate_max * kBurstSeconds));
+  options.waiting_max = static_cast<size_t>(std::max(0, config.publish_waiting_max));
+  return options;
+}
+
+SendBatches::Options batch_options(const ProducerConfig& config) {
+  SendBatches::Options options;
+  options.linger_ms = config.batch_linger.count();
+  options.bytes_max = std::min(config.batch_bytes_max, config.message_bytes_max);
+  options.messages_max = static_cast<size_t>(std::max(1, config.batch_messages_max));
+  return options;
+}
+
+}  // namespace
+
+Producer::Impl::Impl(ProducerConfig config)
+    : config_(std::move(config)),
+      instance_(config_, "apogee-producer"),
+      rate_(rate_options(config_), instance_.loop()),
+      batches_(batch_options(config_), instance_.loop(),
+               [this](SendBatches::Batch batch) { send_gathered(std::move(batch)); }) {}
+
 Status Producer::Impl::start() {
   std::lock_guard lock(state_mutex_);
   if (started_) return Error{Errc::kAlreadyExists, "the producer was started before"};
@@ -33,6 +66,13 @@ Status Producer::Impl::start() {
   if (config_.retries < 0) return Error{Errc::kInvalidArgument, "retries: is negative"};
   if (config_.compress_level < 1 || config_.compress_level > 9) {
     return Error{Errc::kInvalidArgument, "compress_level: must be 1 to 9"};
+  }
+  if (!(config_.publish_rate_max >= 0 && config_.publish_rate_max <= 1e9) || config_.publish_burst < 0) {
+    return Error{Errc::kInvalidArgument, "publish_rate_max: must be 0 to 1e9, and publish_burst not negative"};
+  }
+  if (config_.auto_batch &&
+      (config_.batch_linger.count() < 0 || config_.batch_bytes_max == 0 || config_.batch_messages_max < 1)) {
+    return Error{Errc::kInvalidArgument, "batch_linger, batch_bytes_max, batch_messages_max: not negative, above 0"};
   }
   group_ = with_namespace(config_.name_space, config_.group);
   ClientInstance::Hooks hooks;
@@ -57,6 +97,7 @@ Status Producer::Impl::shutdown() {
   }
   std::lock_guard lock(state_mutex_);
   running_ = false;
+  batches_.close(producer_closed());
   instance_.shutdown(started_ ? group_ : "", "");
   std::set<SendPtr> left;
   {
@@ -68,26 +109,25 @@ Status Producer::Impl::shutdown() {
   return {};
 }
 
-Result<SendReceipt> Producer::Impl::send_and_wait(const Message* message, const std::vector<Message>* batch,
-                                                  const SendOptions& options) {
+Result<SendReceipt> Producer::Impl::wait_for(const char* method, const std::function<void(SendCallback)>& start) {
   if (instance_.on_loop()) {
-    return Error{Errc::kInvalidArgument, "send() cannot be called in a callback of the producer; use send_async()"};
+    return Error{Errc::kInvalidArgument,
+                 std::string(method) + "() cannot be called in a callback of the producer; use " + method + "_async()"};
   }
   auto promise = std::make_shared<std::promise<Result<SendReceipt>>>();
   auto result = promise->get_future();
-  send(message, batch, options, false,
-       [promise](Result<SendReceipt> receipt) { promise->set_value(std::move(receipt)); });
+  start([promise](Result<SendReceipt> receipt) { promise->set_value(std::move(receipt)); });
   return result.get();
 }
 
 Status Producer::Impl::send_oneway(const Message& message, const SendOptions& options) {
   if (instance_.on_loop()) {
-    send(&message, nullptr, options, true, [](const Result<SendReceipt>&) {});
+    send(message, options, true, [](const Result<SendReceipt>&) {});
     return {};
   }
   auto promise = std::make_shared<std::promise<Status>>();
   auto result = promise->get_future();
-  send(&message, nullptr, options, true, [promise](Result<SendReceipt> receipt) {
+  send(message, options, true, [promise](Result<SendReceipt> receipt) {
     promise->set_value(receipt ? Status() : Status(std::move(receipt).error()));
   });
   return result.get();
@@ -118,15 +158,15 @@ Producer::~Producer() { impl_->shutdown().ignore("nothing is left to be told"); 
 Status Producer::start() { return impl_->start(); }
 Status Producer::shutdown() { return impl_->shutdown(); }
 Result<SendReceipt> Producer::send(const Message& message, const SendOptions& options) {
-  return impl_->send_and_wait(&message, nullptr, options);
+  return impl_->wait_for("send", [&](SendCallback done) { impl_->send(message, options, false, std::move(done)); });
 }
 void Producer::send_async(const Message& message, SendCallback done, const SendOptions& options) {
-  impl_->send(&message, nullptr, options, false, std::move(done));
+  impl_->send(message, options, false, std::move(done));
 }
 std::future<Result<SendReceipt>> Producer::send_future(const Message& message, const SendOptions& options) {
   auto promise = std::make_shared<std::promise<Result<SendReceipt>>>();
   auto result = promise->get_future();
-  impl_->send(&message, nullptr, options, false,
+  impl_->send(message, options, false,
               [promise](Result<SendReceipt> receipt) { promise->set_value(std::move(receipt)); });
   return result;
 }
@@ -134,10 +174,11 @@ Status Producer::send_oneway(const Message& message, const SendOptions& options)
   return impl_->send_oneway(message, options);
 }
 Result<SendReceipt> Producer::send_batch(const std::vector<Message>& messages, const SendOptions& options) {
-  return impl_->send_and_wait(nullptr, &messages, options);
+  return impl_->wait_for("send_batch",
+                         [&](SendCallback done) { impl_->send_list(messages, options, std::move(done)); });
 }
 void Producer::send_batch_async(const std::vector<Message>& messages, SendCallback done, const SendOptions& options) {
-  impl_->send(nullptr, &messages, options, false, std::move(done));
+  impl_->send_list(messages, options, std::move(done));
 }
 Result<ReceivedMessage> Producer::request(const Message& message, const SendOptions& options) {
   return impl_->request_and_wait(message, options);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <future>
@@ -16,6 +17,8 @@
 #include "client/src/client_instance.h"
 #include "client/src/latency_faults.h"
 #include "client/src/pending_requests.h"
+#include "client/src/publish_rate.h"
+#include "client/src/send_batches.h"
 #include "client/src/send_request.h"
 
 namespace apogee {
@@ -29,7 +32,8 @@ struct Send {
   Message message;  ///< for a selector only
   SendCallback done;
   bool oneway = false;
-  bool may_retry = true;
+  bool may_retry = true;  ///< no queue was chosen
+  bool wait_store_ok = true;
   int64_t deadline_ms = 0;  ///< steady
   int attempts = 0;
   std::string last_broker;
@@ -41,17 +45,16 @@ using SendPtr = std::shared_ptr<Send>;
 [[nodiscard]] Error producer_closed();
 
 /// The parts of a producer: producer.cc starts, stops and offers them to the application; producer_send.cc chooses
-/// queues and sends; producer_request.cc waits for replies and answers brokers.
+/// queues and sends; producer_batch.cc splits and gathers; producer_request.cc waits for replies and answers brokers.
 class Producer::Impl {
  public:
-  explicit Impl(ProducerConfig config) : config_(std::move(config)), instance_(config_, "apogee-producer") {}
+  explicit Impl(ProducerConfig config);
 
   Status start();
   Status shutdown();
-  void send(const Message* message, const std::vector<Message>* batch, SendOptions options, bool oneway,
-            SendCallback done);
-  Result<SendReceipt> send_and_wait(const Message* message, const std::vector<Message>* batch,
-                                    const SendOptions& options);
+  void send(const Message& message, SendOptions options, bool oneway, SendCallback done);
+  void send_list(const std::vector<Message>& messages, SendOptions options, SendCallback done);
+  Result<SendReceipt> wait_for(const char* method, const std::function<void(SendCallback)>& start);
   Status send_oneway(const Message& message, const SendOptions& options);
   Result<std::vector<MessageQueue>> queues(const std::string& topic);
   void request(const Message& message, SendOptions options, RequestCallback done);
@@ -60,6 +63,13 @@ class Producer::Impl {
   [[nodiscard]] const std::string& client_id() const { return instance_.client_id(); }
 
  private:
+  struct BatchRun;
+  void submit(PreparedSend prepared, const Message& first, SendOptions options, bool oneway, SendCallback done);
+  bool register_send(const SendPtr& send);
+  void send_next_part(const std::shared_ptr<BatchRun>& run);
+  void gather_or_dispatch(const SendPtr& send);
+  void send_gathered(SendBatches::Batch batch);
+  [[nodiscard]] std::chrono::milliseconds timeout_of(const SendOptions& options) const;
   void dispatch(const SendPtr& send);
   void attempt(const SendPtr& send, const TopicRoute& route);
   void on_reply(const SendPtr& send, const MessageQueue& queue, int64_t started_ms, Result<remoting::Command> reply);
@@ -87,6 +97,8 @@ class Producer::Impl {
   PendingRequests requests_;
 
   ClientInstance instance_;
+  PublishRate rate_;
+  SendBatches batches_;
 };
 
 }  // namespace apogee

@@ -34,7 +34,7 @@ void Producer::Impl::request(const Message& message, SendOptions options, Reques
     const int64_t left = deadline_ms - steady_ms();
     if (left <= 0) return;  // the timer answers
     options.timeout = std::chrono::milliseconds(left);
-    send(&asking, nullptr, std::move(options), false, [this, id](Result<SendReceipt> receipt) {
+    send(asking, std::move(options), false, [this, id](Result<SendReceipt> receipt) {
       if (!receipt) requests_.finish(id, std::move(receipt).error());
     });
   };

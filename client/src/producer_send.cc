@@ -75,34 +75,53 @@ Result<MessageQueue> Producer::Impl::choose(const SendPtr& send, const TopicRout
   return queues[next_index(send->prepared.topic) % queues.size()];
 }
 
-void Producer::Impl::send(const Message* message, const std::vector<Message>* batch, SendOptions options, bool oneway,
-                          SendCallback done) {
+void Producer::Impl::send(const Message& message, SendOptions options, bool oneway, SendCallback done) {
   if (!running_) return done(producer_closed());
-  auto send = std::make_shared<Send>();
-  auto prepared = batch != nullptr ? prepare_batch(config_, *ids_, *batch, options.sharding_key)
-                                   : prepare_send(config_, *ids_, *message, options.sharding_key);
+  auto prepared = prepare_send(config_, *ids_, message, options.sharding_key);
   if (!prepared) return done(std::move(prepared).error());
-  send->prepared = std::move(*prepared);
-  const Message& first = batch != nullptr ? batch->front() : *message;
-  send->topic = first.topic();
-  if (options.selector) send->message = first;
-  send->preferred_broker = MessageAccess::preferred_broker(first);
-  send->may_retry = options.queue.broker_name.empty() && options.sharding_key.empty() && !options.selector && !oneway;
+  submit(std::move(*prepared), message, std::move(options), oneway, std::move(done));
+}
+
+std::chrono::milliseconds Producer::Impl::timeout_of(const SendOptions& options) const {
+  return options.timeout.count() > 0 ? options.timeout : config_.send_timeout;
+}
+
+void Producer::Impl::submit(PreparedSend prepared, const Message& first, SendOptions options, bool oneway,
+                            SendCallback done) {
   if (!options.queue.broker_name.empty() && options.queue.topic != first.topic()) {
     return done(Error{Errc::kInvalidArgument,
                       "queue: is one of topic " + options.queue.topic + ", the message's is " + first.topic()});
   }
-  const auto timeout = options.timeout.count() > 0 ? options.timeout : config_.send_timeout;
-  send->deadline_ms = steady_ms() + timeout.count();
+  const auto messages = static_cast<int64_t>(prepared.messages);
+  auto send = std::make_shared<Send>();
+  send->prepared = std::move(prepared);
+  send->topic = first.topic();
+  if (options.selector) send->message = first;
+  send->wait_store_ok = first.wait_store_ok();
+  send->preferred_broker = MessageAccess::preferred_broker(first);
+  send->may_retry = options.queue.broker_name.empty() && options.sharding_key.empty() && !options.selector && !oneway;
+  send->deadline_ms = steady_ms() + timeout_of(options).count();
   send->options = std::move(options);
   send->oneway = oneway;
   send->done = std::move(done);
+  if (!register_send(send)) return;
+  const auto admitted = rate_.admit(messages, steady_us(), send->deadline_ms * 1000, [this, send] {
+    if (!send->finished) gather_or_dispatch(send);
+  });
+  if (!admitted) return finish(send, admitted.error());
+  if (*admitted) gather_or_dispatch(send);
+  if (!running_) finish(send, producer_closed());  // shutdown may have looked before it was handed on
+}
+
+// False: the producer is shut down, and the send is answered.
+bool Producer::Impl::register_send(const SendPtr& send) {
   {
     std::lock_guard lock(mutex_);
     outstanding_.insert(send);
   }
-  dispatch(send);
-  if (!running_) finish(send, producer_closed());  // shutdown may have looked before it was in the set
+  if (running_) return true;
+  finish(send, producer_closed());
+  return false;
 }
 
 void Producer::Impl::dispatch(const SendPtr& send) {

@@ -167,16 +167,16 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
   return send;
 }
 
-Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::UniqueIdGenerator& ids,
-                                   const std::vector<Message>& messages, const std::string& sharding_key) {
+Result<std::vector<PreparedSend>> prepare_batches(const ProducerConfig& config, message::UniqueIdGenerator& ids,
+                                                  const std::vector<Message>& messages,
+                                                  const std::string& sharding_key) {
   if (messages.empty()) return Error{Errc::kInvalidArgument, "messages: the batch is empty"};
-  PreparedSend send;
-  send.batch = true;
-  send.topic = with_namespace(config.name_space, messages.front().topic());
   if (is_retry_topic(messages.front().topic())) {
     return Error{Errc::kInvalidArgument, "topic: a batch cannot be sent to a retry topic"};
   }
+  std::vector<PreparedSend> parts;
   std::string body;
+  auto end_part = [&parts, &body] { parts.back().body = SharedBytes::from(std::exchange(body, std::string())); };
   for (const auto& message : messages) {
     APOGEE_TRY(check_message(config, message));
     if (is_reply(message)) return Error{Errc::kInvalidArgument, "messages: a reply cannot be sent in a batch"};
@@ -191,17 +191,28 @@ Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::Unique
     }
     const std::string id = ids.next(now_ms());
     APOGEE_TRY_ASSIGN(const auto properties, properties_of(message, id, sharding_key));
-    message::append_batch_message(body, {message.flag(), message.body(), properties});
-    if (!send.unique_id.empty()) send.unique_id += ',';
-    send.unique_id += id;
+    const message::BatchMessage part{message.flag(), message.body(), properties};
+    const size_t bytes = message::batch_message_bytes(part);
+    if (bytes > config.message_bytes_max) {
+      return Error{Errc::kTooLarge, "messages: one of them takes " + std::to_string(bytes) +
+                                        " bytes in a batch, at most " + std::to_string(config.message_bytes_max) +
+                                        " are allowed"};
+    }
+    if (parts.empty() || body.size() + bytes > config.message_bytes_max) {
+      if (!parts.empty()) end_part();
+      parts.emplace_back();
+      parts.back().batch = true;
+      parts.back().messages = 0;
+      parts.back().topic = with_namespace(config.name_space, message.topic());
+      if (!message.wait_store_ok()) message::append_property(parts.back().properties, property::kWait, "false");
+    }
+    message::append_batch_message(body, part);
+    ++parts.back().messages;
+    if (!parts.back().unique_id.empty()) parts.back().unique_id += ',';
+    parts.back().unique_id += id;
   }
-  if (body.size() > config.message_bytes_max) {
-    return Error{Errc::kTooLarge, "messages: the batch has " + std::to_string(body.size()) + " bytes, at most " +
-                                      std::to_string(config.message_bytes_max) + " are allowed"};
-  }
-  if (!messages.front().wait_store_ok()) message::append_property(send.properties, property::kWait, "false");
-  send.body = SharedBytes::from(std::move(body));
-  return send;
+  end_part();
+  return parts;
 }
 
 Command make_send_request(const PreparedSend& send, const std::string& producer_group, const MessageQueue& queue,
@@ -247,6 +258,7 @@ Result<SendReceipt> read_send_reply(const Command& reply, const PreparedSend& se
   receipt.queue_offset = *offset;
   receipt.transaction_id = std::string(reply.ext.get("transactionId").value_or(""));
   receipt.region_id = std::string(reply.ext.get("MSG_REGION").value_or("DefaultRegion"));
+  receipt.trace_on = reply.ext.get("TRACE_ON").value_or("true") != "false";
   return receipt;
 }
 

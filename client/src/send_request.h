@@ -24,6 +24,7 @@ struct PreparedSend {
   int32_t flag = 0;
   int32_t sys_flag = 0;
   bool batch = false;
+  size_t messages = 1;
   bool reply = false;  ///< to a request: the broker pushes it to the requester
   int32_t reconsume_times = 0;
   int32_t max_reconsume_times = -1;  ///< -1: not sent
@@ -32,8 +33,11 @@ struct PreparedSend {
 /// Checks and encodes. Errors: kInvalidArgument (topic, properties, empty body), kTooLarge.
 [[nodiscard]] Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueIdGenerator& ids,
                                                 const Message& message, const std::string& sharding_key);
-[[nodiscard]] Result<PreparedSend> prepare_batch(const ProducerConfig& config, message::UniqueIdGenerator& ids,
-                                                 const std::vector<Message>& messages, const std::string& sharding_key);
+/// As many batches as message_bytes_max asks for; each message is in one, in their order.
+[[nodiscard]] Result<std::vector<PreparedSend>> prepare_batches(const ProducerConfig& config,
+                                                                message::UniqueIdGenerator& ids,
+                                                                const std::vector<Message>& messages,
+                                                                const std::string& sharding_key);
 
 [[nodiscard]] remoting::Command make_send_request(const PreparedSend& send, const std::string& producer_group,
                                                   const MessageQueue& queue, int default_topic_queues);

@@ -39,6 +39,23 @@ struct ProducerConfig : ClientConfig {
   /// Avoid brokers that answered slowly or not at all, for a time that depends on how slow they were.
   bool latency_fault_avoidance = false;
 
+  /// Gather messages of any sends, sync or async and of all threads, that go to the same topic (and queue, where one
+  /// was chosen) into batches. Each sender gets a receipt of its own, each consumer the messages one by one; when a
+  /// batch fails, all its senders hear of it. Never gathered are one-way sends, delayed messages, transactions,
+  /// replies, bodies that are compressed and messages of batch_bytes_max or more; these pass after what was gathered
+  /// before them.
+  bool auto_batch = false;
+  std::chrono::milliseconds batch_linger{2};  ///< how long a batch waits for more; 0: not at all
+  size_t batch_bytes_max = 32 * 1024;
+  int batch_messages_max = 1'000;
+
+  /// Messages a second that this producer sends at most; 0: no limit. A send that comes too soon waits for its turn
+  /// within its timeout: the sync ones in their call, the async ones in a queue. When its turn would be later than its
+  /// timeout, or publish_waiting_max sends wait, it is refused at once with kBusy.
+  double publish_rate_max = 0;
+  int publish_burst = 0;  ///< messages that may go at once after a pause; 0: as many as in a tenth of a second
+  int publish_waiting_max = 10'000;
+
   /// Queues that the broker gives to a topic that it creates by itself on the first send.
   int default_topic_queues = 4;
 };
@@ -59,6 +76,9 @@ struct SendReceipt {
   int64_t queue_offset = 0;  ///< of a batch the first
   std::string transaction_id;
   std::string region_id;
+  bool trace_on = true;  ///< whether the broker wants traces
+  /// Of a list that send_batch() had to split: the receipt of each part; the fields above are of all of them.
+  std::vector<SendReceipt> parts;
 };
 
 /// Called once per send, on the producer's own thread. It must not block: other results wait for it. It
@@ -100,8 +120,8 @@ struct SendOptions {
 /// Sends messages. Thread: any, after start(); several producers may live in one process. Errors of all
 /// sends: kInvalidArgument, kTooLarge (checked before anything is sent), kNotFound (no route), kTimeout
 /// (the message may have been stored), kNetwork, kBroker with the response code and the broker's remark,
-/// kClosed. Sends of one thread to one queue are stored in the order of the calls once the route is known
-/// (call queues() first), also with send_async.
+/// kBusy (publish_rate_max), kClosed. Sends of one thread to one queue are stored in the order of the calls once the
+/// route is known (call queues() first), also with send_async.
 class Producer {
  public:
   explicit Producer(ProducerConfig config);
@@ -120,7 +140,9 @@ class Producer {
   /// Returns when the message was handed to the connection; nobody knows whether it was stored.
   [[nodiscard]] Status send_oneway(const Message& message, const SendOptions& options = {});
 
-  /// All messages or none; they must have one topic and one wait_store_ok, and go to one queue.
+  /// They must have one topic and one wait_store_ok, and go to one queue. All messages or none, unless they have more
+  /// than message_bytes_max bytes: then they are sent as several batches one after the other, of which each is stored
+  /// wholly or not; the error of a later one says how many messages were stored before it.
   [[nodiscard]] Result<SendReceipt> send_batch(const std::vector<Message>& messages, const SendOptions& options = {});
   void send_batch_async(const std::vector<Message>& messages, SendCallback done, const SendOptions& options = {});
 

@@ -104,8 +104,10 @@ TEST_CASE("a message is prepared once for all attempts", "[client][send]") {
 
 TEST_CASE("a batch is one body", "[client][send]") {
   ProducerConfig config;
-  auto prepared = apogee::prepare_batch(config, ids(), {Message("T", "one").set_tags("A"), Message("T", "two")}, "");
-  REQUIRE(prepared);
+  auto parts = apogee::prepare_batches(config, ids(), {Message("T", "one").set_tags("A"), Message("T", "two")}, "");
+  REQUIRE(parts);
+  REQUIRE(parts->size() == 1);
+  const auto* prepared = &parts->front();
   auto messages = apogee::message::decode_batch(prepared->body.bytes);
   REQUIRE(messages);
   REQUIRE(messages->size() == 2);
@@ -117,12 +119,31 @@ TEST_CASE("a batch is one body", "[client][send]") {
   CHECK(request.request_code() == apogee::remoting::RequestCode::kSendBatchMessage);
   CHECK(request.ext.get("m") == "true");
 
-  CHECK_FALSE(apogee::prepare_batch(config, ids(), {}, ""));
-  CHECK_FALSE(apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("U", "x")}, ""));
+  CHECK_FALSE(apogee::prepare_batches(config, ids(), {}, ""));
+  CHECK_FALSE(apogee::prepare_batches(config, ids(), {Message("T", "x"), Message("U", "x")}, ""));
   CHECK_FALSE(
-      apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "x").set_wait_store_ok(false)}, ""));
+      apogee::prepare_batches(config, ids(), {Message("T", "x"), Message("T", "x").set_wait_store_ok(false)}, ""));
+}
+
+TEST_CASE("a batch that is too large becomes several, in order", "[client][send]") {
+  ProducerConfig config;
   config.message_bytes_max = 150;
-  auto large = apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "x"), Message("T", "x")}, "");
+  auto parts = apogee::prepare_batches(config, ids(), {Message("T", "1"), Message("T", "2"), Message("T", "3")}, "");
+  REQUIRE(parts);
+  REQUIRE(parts->size() == 2);
+  CHECK(parts->front().messages == 2);
+  CHECK(parts->back().messages == 1);
+  CHECK(parts->back().unique_id.size() == 32);
+  std::string bodies;
+  for (const auto& part : *parts) {
+    CHECK(part.body.size() <= 150);
+    auto messages = apogee::message::decode_batch(part.body.bytes);
+    REQUIRE(messages);
+    for (const auto& message : *messages) bodies += message.body;
+  }
+  CHECK(bodies == "123");
+  // A message that does not fit by itself: nothing is prepared.
+  auto large = apogee::prepare_batches(config, ids(), {Message("T", "1"), Message("T", std::string(120, 'x'))}, "");
   REQUIRE_FALSE(large);
   CHECK(large.error().code == Errc::kTooLarge);
 }
