@@ -129,6 +129,14 @@ void Dispatcher::set_place(LogOffset position, LogOffset last_record) {
   std::lock_guard lock(place_mutex_);
   last_record_ = last_record;
   position_.store(position, std::memory_order_release);
+  if (waiting_ > 0) placed_.notify_all();
+}
+
+void Dispatcher::wait_for(LogOffset offset, std::chrono::milliseconds longest) {
+  std::unique_lock lock(place_mutex_);
+  ++waiting_;
+  placed_.wait_for(lock, longest, [this, offset] { return position() >= offset; });
+  --waiting_;
 }
 
 void Dispatcher::set_recovered(LogOffset log_end, std::vector<Hole> holes) {
@@ -189,7 +197,7 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
     rest.remove_prefix(static_cast<size_t>(position.bytes));
   }
   std::vector<Arrival> arrivals;
-  Status failed;
+  Status status;
   for (auto& [key, list] : batches) {
     for (auto& batch : list) {
       if (!queues_.find(batch.topic, batch.queue_id)) {
@@ -218,8 +226,8 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
       if (!added) {
         if (added.error().code == Errc::kCorrupt) {
           logger_.error("dispatch: {}", added.error().message);
-        } else if (failed) {
-          failed = std::move(added);
+        } else if (status) {
+          status = std::move(added);
         }
         continue;
       }
@@ -230,12 +238,12 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
       }
     }
   }
-  if (failed) {
+  if (status) {
     dispatched_time_ms_ = last_time;
     set_place(at + done, last_record);
   }
   if (listener_ && !arrivals.empty()) listener_(arrivals);
-  return failed;
+  return status;
 }
 
 }  // namespace apogee::store

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -39,6 +40,8 @@ class Dispatcher {
   void wake();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
+  /// Waits until position() has come so far, or for so long. Thread: any but the dispatcher's.
+  void wait_for(LogOffset offset, std::chrono::milliseconds longest);
   struct SyncedTo {
     LogOffset position = -1, last_record = -1;  ///< -1: nothing was synced yet
   };
@@ -65,7 +68,9 @@ class Dispatcher {
   const Logger& logger_;
   ArrivalListener listener_;
   std::atomic<LogOffset> position_{0};
-  std::mutex place_mutex_;     // position_ is set under it
+  std::mutex place_mutex_;  // position_ is set under it
+  std::condition_variable placed_;
+  int waiting_ = 0;            // guarded by place_mutex_: for placed_
   LogOffset last_record_ = 0;  // guarded by place_mutex_: begins the record that ends at position_
   SyncedTo synced_to_;         // that of sync_queues()
   std::vector<Hole> holes_;    // the dispatcher's

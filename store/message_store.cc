@@ -27,8 +27,8 @@ namespace apogee::store {
 namespace {
 
 constexpr size_t kPropertiesBytesMax = message::kPropertiesBytesMax;
-/// How long the deletion of a topic waits for the dispatcher, and between two looks.
-constexpr auto kDispatchWait = std::chrono::milliseconds(5'000), kDispatchLook = std::chrono::milliseconds(1);
+/// How long the deletion of a topic waits for the dispatcher.
+constexpr auto kDispatchWait = std::chrono::milliseconds(5'000);
 constexpr size_t kTopicBytesV1Max = 127;
 constexpr size_t kTopicBytesMax = 255;
 /// The floor table is saved once in so many looks of the keeper, and before files go.
@@ -147,6 +147,7 @@ class FileMessageStore final : public MessageStore {
   void place(CommitLog::Unit unit, PutCallback done);
   void run_keeper();
   void look_now();  ///< at once, instead of at the keeper's next time
+  [[nodiscard]] Result<bool> restart_queues_of_others(LogOffset log_end);
   [[nodiscard]] Result<bool> queues_lack_messages(LogOffset log_end);
   void clean_log();
   void keep_floors(bool now);
@@ -202,9 +203,10 @@ Status FileMessageStore::recover() {
   LogOffset from = recovered.from_checkpoint && floors_.loaded() ? recovered.walked_from
                    : clean                                       ? queues_.dispatched_end()
                            : std::min(recovered.walked_from, queues_.dispatched_end());
+  APOGEE_TRY_ASSIGN(bool exchanged, clean ? Result<bool>(false) : restart_queues_of_others(recovered.end));
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
   // Without the floors nothing else tells how far the queues went.
-  from = std::min(from, lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
+  from = std::min(from, exchanged || lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
   holes_ = std::move(recovered.holes);
   dispatcher_.set_recovered(recovered.end, holes_);
@@ -226,6 +228,30 @@ Status FileMessageStore::recover() {
   APOGEE_TRY(abort->resize(0));
   APOGEE_TRY(abort->write_at(0, std::to_string(::getpid())));
   return files_.sync_directory(options_.root_dir);
+}
+
+/// Removes queues whose last entry leads to a message of another queue: their files are not theirs, and tell nothing of
+/// how far they went. Whether there are any; they are to be built from the log's begin. A clean stop has left floors
+/// that tell as much, so this is for starts after a crash, at the price of one read of the log a queue.
+Result<bool> FileMessageStore::restart_queues_of_others(LogOffset log_end) {
+  bool any = false;
+  for (const auto& [key, next] : queues_.next_offsets()) {
+    auto [topic, queue_id] = ConsumeQueues::parse_key(key);
+    auto queue = queues_.find(topic, queue_id);
+    auto last = next > queue->min() ? queue->read(next - 1, 1) : std::vector<QueueEntry>();
+    if (last.empty() || last[0].record_bytes == kBlankEntryBytes) continue;
+    const LogOffset at = last[0].physical_offset;
+    if (at < log_.begin() || at >= log_end) continue;
+    auto bytes = log_.read_up_to(at, log_end);
+    auto record = bytes ? message::decode_record(bytes->bytes) : Error(Errc::kNotFound, "");
+    if (!record || record->physical_offset != at) continue;  // damage of the log, which proves nothing here
+    if (record->topic == topic && record->queue_id == queue_id && record->queue_offset == next - 1) continue;
+    any = true;
+    logger_.error("queue {}: its entry {} leads to message {} of {}, queue {}: it is built again from the log", key,
+                  next - 1, record->queue_offset, record->topic, record->queue_id);
+    APOGEE_TRY(queues_.restart(topic, queue_id));
+  }
+  return any;
 }
 
 /// Whether a queue is shorter than it was at the last checkpoint of the floor table, at either end, although the log
@@ -335,9 +361,7 @@ void FileMessageStore::keep_floors(bool now) {
 
 void FileMessageStore::delete_topic(std::string_view topic) {
   // What the dispatcher has not seen yet would bring the queues back.
-  const LogOffset end = log_.end();
-  for (auto left = kDispatchWait; dispatcher_.position() < end && left.count() > 0; left -= kDispatchLook)
-    std::this_thread::sleep_for(kDispatchLook);
+  dispatcher_.wait_for(log_.end(), kDispatchWait);
   floors_.retire(queues_.next_offsets(topic));
   if (auto saved = floors_.save(); !saved)
     logger_.error("topic {}: its next offsets are not saved yet: {}", topic, saved.error().message);

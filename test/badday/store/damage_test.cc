@@ -98,7 +98,6 @@ class Damage {
       case 3: return overwrite(path, bytes, 512, false, "sector of garbage");
       case 4: return overwrite(path, bytes, random_.between(1, 300), random_.chance(0.5), "overwritten");
       case 5:
-        emptied_ = true;
         note(path, 0, INT64_MAX, "taken away");
         REQUIRE(files_.remove(path));
         return;
@@ -126,16 +125,13 @@ class Damage {
     }
     return false;
   }
-  /// Whether so much was hit that nobody can tell any more how far the queue went: its files with the floor table, or,
-  /// after a crash, which leaves an older floor table, its files were exchanged, taken away or zeroed.
+  /// Whether so much was hit that nobody can tell any more how far the queue went: its files and the floor table.
   [[nodiscard]] bool hits_queue_and_floors(const std::string& topic, int32_t queue_id) const {
     auto hits = [&](const std::string& part) {
       return std::any_of(ranges_.begin(), ranges_.end(),
                          [&](const auto& each) { return each.path.find(part) != std::string::npos; });
     };
-    const std::string directory = fmt::format("/consumequeue/{}/{}/", topic, queue_id);
-    if ((exchanged_ || emptied_) && base_.stop != Stop::kClean && hits(directory)) return true;
-    return hits("/queueFloors") && hits(directory);
+    return hits("/queueFloors") && hits(fmt::format("/consumequeue/{}/{}/", topic, queue_id));
   }
   /// Whether a text names a file that was damaged, or its directory.
   [[nodiscard]] bool is_named_in(const std::string& text) const {
@@ -189,7 +185,6 @@ class Damage {
     if (count >= 512) at = at / count * count;
     count = std::min(count, static_cast<int64_t>(bytes.size()) - at);
     if (count <= 0) return;
-    emptied_ = emptied_ || zeros;
     std::string put = zeros ? std::string(static_cast<size_t>(count), '\0') : random_.bytes(static_cast<size_t>(count));
     bytes.replace(static_cast<size_t>(at), put.size(), put);
     note(path, at, at + count, fmt::format("{} at {}, {} bytes", what, at, count));
@@ -198,7 +193,6 @@ class Damage {
   void exchange(const std::string& path) {
     std::string other = some_file();
     if (other == path) return;
-    exchanged_ = true;
     std::string bytes = files_.content(path);
     note(path, 0, INT64_MAX, "exchanged with " + other);
     note(other, 0, INT64_MAX, "exchanged");
@@ -226,7 +220,6 @@ class Damage {
   test::Random& random_;
   std::vector<Range> ranges_;
   std::string told_;
-  bool exchanged_ = false, emptied_ = false;
 };
 
 struct Tally {
