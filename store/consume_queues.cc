@@ -232,14 +232,18 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
     min_ = first;
     next_ = next = first;
     may_begin_earlier_ = false;
+    doubt(first_file_, first + 1);
   } else if (first - next > std::max(entries_per_file_, gap_max) && first > floor_) {
     return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but {} is the next one", directory_, first, next));
   } else if (first > next) {
     for (QueueOffset at = next; at < first; at += kBlanksAtOnce)
       APOGEE_TRY(write(at, blanks(std::min(kBlanksAtOnce, first - at), entries.front().physical_offset)));
+    doubt(next, first + 1);
     std::lock_guard lock(tail_mutex_);
     tail_.clear();
     next_ = next = first;
+  } else if (first < doubtful_to_) {
+    APOGEE_TRY(fill_in(first, entries));
   }
   may_begin_earlier_ = false;
   auto skipped = static_cast<size_t>(next - first);
@@ -252,6 +256,25 @@ Status ConsumeQueue::append(QueueOffset first, const std::vector<QueueEntry>& en
   last_record_ = fresh.back().physical_offset;
   if (first_record_ < 0 && min_ == next) first_record_ = fresh.front().physical_offset;
   next_.store(next + static_cast<QueueOffset>(fresh.size()), std::memory_order_release);
+  return {};
+}
+
+void ConsumeQueue::doubt(QueueOffset from, QueueOffset to) {
+  doubtful_from_ = doubtful_to_ == 0 ? from : std::min(doubtful_from_, from);
+  doubtful_to_ = std::max(doubtful_to_, to);
+}
+
+/// A message that came with too high an offset, because its record is damaged where no CRC looks, has left a gap behind
+/// it. What belongs there comes later.
+Status ConsumeQueue::fill_in(QueueOffset first, const std::vector<QueueEntry>& entries) {
+  const QueueOffset from = std::max(first, doubtful_from_);
+  const QueueOffset to = std::min({first + static_cast<QueueOffset>(entries.size()), doubtful_to_, max()});
+  if (from >= to) return {};
+  auto begin = entries.begin() + (from - first);
+  APOGEE_TRY(write(from, {begin, begin + (to - from)}));
+  std::lock_guard lock(tail_mutex_);
+  tail_.clear();
+  if (from < min_) min_ = from;
   return {};
 }
 

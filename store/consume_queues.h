@@ -54,7 +54,8 @@ class ConsumeQueue {
   [[nodiscard]] bool close_if_expired();
 
   /// Entries of consecutive offsets from `first` on. Those that are there already are skipped. A gap in front of
-  /// them, which only damage leaves, is filled with blank entries, so that the queue goes on.
+  /// them, which only damage leaves, is filled with blank entries, so that the queue goes on; entries that come for the
+  /// gap later take their places.
   /// Errors: kCorrupt when the gap is wider than a file and than `gap_max`, and ends behind the floor: no log has lost
   /// that much; kClosed: another object stands for the queue now; kIo, kDiskFull: to be tried again, which is harmless.
   [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max = 0);
@@ -77,6 +78,8 @@ class ConsumeQueue {
   [[nodiscard]] std::string path_of(QueueOffset offset) const;
   [[nodiscard]] Result<bool> goes_on_behind(QueueOffset next, const std::vector<QueueOffset>& file_begins);
   [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
+  void doubt(QueueOffset from, QueueOffset to);
+  [[nodiscard]] Status fill_in(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
 
   const std::string directory_;
@@ -89,9 +92,10 @@ class ConsumeQueue {
   bool damaged_ = false;            // constant once others see the queue
   bool may_begin_earlier_ = false;  // no entry is left, and next_ is only where the files begin
   std::mutex append_mutex_;
-  bool closed_ = false;                      // guarded by append_mutex_
-  std::atomic<LogOffset> first_record_{-1};  // of the entry at min_ or before it, if known
-  std::atomic<LogOffset> last_record_{-1};   // of the entry in front of next_, if known
+  bool closed_ = false;                              // guarded by append_mutex_
+  QueueOffset doubtful_from_ = 0, doubtful_to_ = 0;  // guarded by append_mutex_: gaps, and what came behind them
+  std::atomic<LogOffset> first_record_{-1};          // of the entry at min_ or before it, if known
+  std::atomic<LogOffset> last_record_{-1};           // of the entry in front of next_, if known
   std::atomic<QueueOffset> next_{0}, min_{0};
   std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;

@@ -4,6 +4,7 @@
 #include <rocksdb/compaction_filter.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
+#include <rocksdb/listener.h>
 #include <rocksdb/options.h>
 #include <rocksdb/slice_transform.h>
 #include <rocksdb/sst_file_writer.h>
@@ -113,6 +114,23 @@ class ExpiryFilterFactory final : public rocksdb::CompactionFilterFactory {
   const std::shared_ptr<const std::atomic<LogOffset>> log_begin_;
 };
 
+/// Keeps the first error that RocksDB has met in the background. Thread: any.
+class BackgroundErrors final : public rocksdb::EventListener {
+ public:
+  void OnBackgroundError(rocksdb::BackgroundErrorReason /*reason*/, rocksdb::Status* status) override {
+    std::lock_guard lock(mutex_);
+    if (first_.ok()) first_ = *status;
+  }
+  [[nodiscard]] rocksdb::Status first() const {
+    std::lock_guard lock(mutex_);
+    return first_;
+  }
+
+ private:
+  mutable std::mutex mutex_;
+  rocksdb::Status first_;  // guarded by mutex_
+};
+
 rocksdb::Options db_options(const IndexDb::Options& options) {
   rocksdb::Options db;
   if (options.env != nullptr) db.env = options.env;
@@ -122,6 +140,8 @@ rocksdb::Options db_options(const IndexDb::Options& options) {
   db.target_file_size_base = 32 << 20;
   db.max_bytes_for_level_base = 64 << 20;
   db.max_background_jobs = 2;
+  // No resuming behind our back: see IndexDb::background_error().
+  db.max_bgerror_resume_count = 0;
   db.max_open_files = 256;
   db.compression = rocksdb::kNoCompression;  // hashes do not compress
   db.periodic_compaction_seconds = kCompactAtLeastEachSeconds;
@@ -149,6 +169,7 @@ struct IndexDb::Impl {
   rocksdb::Options settings;
   std::string directory;
   size_t staged_max = 0;
+  std::shared_ptr<BackgroundErrors> errors;
   std::unique_ptr<rocksdb::DB> db;
   IndexProgress progress;
   bool changed = false;            // the progress is not that on disk
@@ -164,6 +185,8 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
   auto db_settings = db_options(options);
   db_settings.compaction_filter_factory = std::make_shared<ExpiryFilterFactory>(std::move(log_begin));
   auto impl = std::make_unique<Impl>();
+  impl->errors = std::make_shared<BackgroundErrors>();
+  db_settings.listeners.push_back(impl->errors);
   impl->settings = db_settings;
   impl->directory = options.directory;
   impl->staged_max = std::max<size_t>(1, options.staged_bytes / kEntryBytes);
@@ -227,6 +250,7 @@ Status IndexDb::Impl::write_table(const std::string& path) {
 }
 
 Status IndexDb::Impl::add_table() {
+  if (auto status = errors->first(); !status.ok()) return error_of(directory, status);
   uint64_t behind = 0;
   std::string text;
   if (db->GetProperty(rocksdb::DB::Properties::kNumFilesAtLevelPrefix + "0", &text))
@@ -259,10 +283,12 @@ Status IndexDb::flush() {
   return impl_->add_table();
 }
 
-Status IndexDb::resume() {
-  if (auto status = impl_->db->Resume(); !status.ok()) return error_of(impl_->directory, status);
+Status IndexDb::background_error() const {
+  if (auto status = impl_->errors->first(); !status.ok()) return error_of(impl_->directory, status);
   return {};
 }
+
+Status IndexDb::try_disk() { return impl_->write_table(impl_->directory + kNextTable); }
 
 Status IndexDb::compact() {
   rocksdb::CompactRangeOptions all;

@@ -62,13 +62,16 @@ class IndexDb {
   /// As found by open(), then as last written. Thread: the writer.
   [[nodiscard]] const IndexProgress& progress() const;
   /// Adds entries. After an error nothing was added. Errors, when what is staged must go to disk first: kBusy
-  /// (compactions are behind, try again), kCorrupt (see open()), kDiskFull and kIo (see resume()).
+  /// (compactions are behind, try again), kCorrupt (see open()), kDiskFull and kIo (see background_error()).
   [[nodiscard]] Status write(const std::vector<IndexEntry>& entries, IndexProgress progress);
   /// Returns when everything written is durable. Errors: as write().
   [[nodiscard]] Status flush();
-  /// Tries again what has failed in the background, such as a compaction on a full disk. While it fails reads go on.
-  /// Should it go on failing, close and open: progress() then tells where to go on.
-  [[nodiscard]] Status resume();
+  /// Why nothing can be added any more: RocksDB stops after an error in the background, such as a compaction on a full
+  /// disk. Reads go on. To go on, close and open; progress() then tells from where. (RocksDB could resume by itself,
+  /// but 7.8 takes no error for an error then while it is still stopped, and ends the process when a table is added.)
+  [[nodiscard]] Status background_error() const;
+  /// Whether a table can be written now: writes what is staged, and keeps nothing of it. Errors: as write().
+  [[nodiscard]] Status try_disk();
   /// Drops expired entries now. Takes long.
   [[nodiscard]] Status compact();
 

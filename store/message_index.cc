@@ -27,7 +27,6 @@ constexpr size_t kMarksMax = 32;
 constexpr size_t kFingerprintBytes = 64;  // sizes, CRC, offsets, times
 constexpr auto kTellInterval = std::chrono::seconds(10);
 constexpr auto kPaceMax = std::chrono::milliseconds(50);
-constexpr auto kBusyMax = std::chrono::seconds(5);
 constexpr int kFailuresToReopen = 3;
 constexpr int kFailuresToRebuild = 6;
 
@@ -263,13 +262,9 @@ Status MessageIndex::step(bool& more) {
   const auto entries = static_cast<int64_t>(batch.entries.size());
   if (auto written = db_->write(batch.entries, progress_after(batch)); !written) {
     if (written.error().code != Errc::kBusy) return written;
-    // Compactions are behind; or nothing goes on because of an error, which resume() then tells.
-    if (busy_since_ == Clock::time_point()) busy_since_ = Clock::now();
-    if (Clock::now() - busy_since_ > kBusyMax) APOGEE_TRY(db_->resume());
     pause(options_.batch_interval);
     return {};
   }
-  busy_since_ = {};
   entries_total_.fetch_add(entries, std::memory_order_relaxed);
   if (batch.last) {
     last_time_ms_ = batch.last_time_ms;
@@ -297,14 +292,11 @@ void MessageIndex::handle(const Error& error) {
   const bool full = error.code == Errc::kDiskFull;
   const bool rebuild = error.code == Errc::kCorrupt || (!full && failures_ >= kFailuresToRebuild);
   set_failure("the index cannot be written: " + error.message);
-  if (db_ && !rebuild && failures_ % kFailuresToReopen != 0) {
-    if (auto resumed = db_->resume(); !resumed) logger_.debug("message index: {}", resumed.error().message);
-    return;
-  }
-  // While the disk is full it would not open; readers keep what they have.
-  if (full && !rebuild) {
-    if (db_) db_->resume().ignore("the next write tells");
-    return;
+  if (db_ && !rebuild) {
+    // The next write tries again, unless RocksDB has stopped. While the disk is full it would not open again; readers
+    // keep what they have.
+    if (db_->background_error() && failures_ % kFailuresToReopen != 0) return;
+    if (auto tried = db_->try_disk(); !tried) return logger_.debug("message index: {}", tried.error().message);
   }
   {
     std::unique_lock lock(db_mutex_);

@@ -104,7 +104,7 @@ class MessageIndex {
   // The thread's.
   int failures_ = 0;  // in a row
   LogOffset rebuilt_from_ = -1, flushed_position_ = 0, gap_ = 0;
-  std::chrono::steady_clock::time_point flushed_at_, told_at_, busy_since_;
+  std::chrono::steady_clock::time_point flushed_at_, told_at_;
 
   mutable std::mutex mutex_;
   std::condition_variable wanted_;

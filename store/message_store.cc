@@ -178,6 +178,7 @@ class FileMessageStore final : public MessageStore {
   int looks_ = 0;                         // the keeper's
   std::vector<Hole> holes_;               // constant after recover()
   Dispatcher::SyncedTo synced_to_;        // the keeper's: the last place that a checkpoint may name
+  Dispatcher::SyncedTo place_of_floors_;  // the keeper's: that of the floors proposed last
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};
 };
 
@@ -203,7 +204,7 @@ Status FileMessageStore::recover() {
   LogOffset from = recovered.from_checkpoint && floors_.loaded() ? recovered.walked_from
                    : clean                                       ? queues_.dispatched_end()
                            : std::min(recovered.walked_from, queues_.dispatched_end());
-  APOGEE_TRY_ASSIGN(bool exchanged, clean ? Result<bool>(false) : restart_queues_of_others(recovered.end));
+  APOGEE_TRY_ASSIGN(bool exchanged, restart_queues_of_others(recovered.end));
   APOGEE_TRY_ASSIGN(bool lacking, queues_lack_messages(recovered.end));
   // Without the floors nothing else tells how far the queues went.
   from = std::min(from, exchanged || lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
@@ -212,7 +213,7 @@ Status FileMessageStore::recover() {
   dispatcher_.set_recovered(recovered.end, holes_);
   reader_.set_recovered(recovered.end, &holes_);
   if (auto done = dispatcher_.catch_up(true); !done) {
-    if (done.error().code != Errc::kCorrupt || from <= log_.begin()) return done;
+    if (done.error().code != Errc::kCorrupt) return done;
     logger_.error("{}: all queues are completed from the log", done.error().message);
     dispatcher_.set_position(log_.begin());
     APOGEE_TRY(dispatcher_.catch_up());
@@ -231,12 +232,13 @@ Status FileMessageStore::recover() {
 }
 
 /// Removes queues whose last entry leads to a message of another queue: their files are not theirs, and tell nothing of
-/// how far they went. Whether there are any; they are to be built from the log's begin. A clean stop has left floors
-/// that tell as much, so this is for starts after a crash, at the price of one read of the log a queue.
+/// how far they went. Whether there are any; they are to be built from the log's begin. Costs one read of the log a
+/// queue that does not end as the floor table says, which all do after a clean stop.
 Result<bool> FileMessageStore::restart_queues_of_others(LogOffset log_end) {
   bool any = false;
   for (const auto& [key, next] : queues_.next_offsets()) {
     auto [topic, queue_id] = ConsumeQueues::parse_key(key);
+    if (next == floors_.of(key)) continue;
     auto queue = queues_.find(topic, queue_id);
     auto last = next > queue->min() ? queue->read(next - 1, 1) : std::vector<QueueEntry>();
     if (last.empty() || last[0].record_bytes == kBlankEntryBytes) continue;
@@ -269,7 +271,8 @@ Result<bool> FileMessageStore::queues_lack_messages(LogOffset log_end) {
     auto [topic, queue_id] = ConsumeQueues::parse_key(key);
     auto queue = queues_.find(topic, queue_id);
     const QueueOffset min = queue ? queue->min() : 0, max = queue ? queue->max() : 0;
-    const bool front = queue && min > floor.min && stands_at(floor.first_record, topic, queue_id, floor.min);
+    // Its first record may be damaged as well, and still tell that the log does not begin behind it.
+    const bool front = queue && min > floor.min && floor.first_record >= log_.begin() && floor.first_record < log_end;
     const bool back = max < floor.next && stands_at(floor.last_record, topic, queue_id, floor.next - 1);
     if (!front && !back) continue;
     lacking = true;
@@ -311,9 +314,9 @@ void FileMessageStore::stop() {
   }
   keeper_.join();
   dispatcher_.sync_queues();
-  save_checkpoint();
   keep_floors(false);  // what waited for a sync
   keep_floors(true);
+  save_checkpoint();
   bool complete = synced && dispatcher_.position() >= log_.end() && dispatcher_.all_synced();
   if (complete) {
     files_.remove(path("abort")).ignore("then the next start takes the long way");
@@ -331,8 +334,8 @@ void FileMessageStore::run_keeper() {
     lock.unlock();
     retention_.look_at_disk();
     dispatcher_.sync_queues();
-    save_checkpoint();
     keep_floors(++looks_ % kLooksPerFloors == 0);
+    save_checkpoint();
     clean_log();
     reader_.repair([this] { return stop_keeper_.load(); });
     lock.lock();
@@ -353,6 +356,7 @@ void FileMessageStore::keep_floors(bool now) {
   // In this order: the offsets count all that was dispatched before, and nothing that is not in the log after.
   const LogOffset dispatched = dispatcher_.position();
   if (now && !floors_.proposed() && floors_.covered() < dispatched) {
+    place_of_floors_ = dispatcher_.synced_to();
     auto floors = queues_.floors();
     floors_.propose(std::move(floors), dispatched, log_.end());
   }
@@ -391,7 +395,9 @@ void FileMessageStore::look_now() {
 
 void FileMessageStore::save_checkpoint() {
   Checkpoint now = saved_checkpoint_;
-  if (auto synced = dispatcher_.synced_to(); synced.last_record < synced.position) synced_to_ = synced;
+  // Never ahead of the floor table: together they tell a later start whether a queue has lost its end.
+  for (const auto& synced : {place_of_floors_, dispatcher_.synced_to()})
+    if (synced.last_record < synced.position && synced.position <= floors_.covered()) synced_to_ = synced;
   if (synced_to_.position >= 0 && synced_to_.position <= log_.flushed()) {
     now.log_position = synced_to_.position;
     now.last_record = synced_to_.last_record;
