@@ -96,6 +96,7 @@ class FileMessageStore final : public MessageStore {
   void set_arrival_listener(ArrivalListener listener) override {
     dispatcher_.set_arrival_listener(std::move(listener));
   }
+  void set_removal_listener(RemovalListener listener) override { retention_.set_removal_listener(std::move(listener)); }
   Status start() override;
   void stop() override;
   void append(const MessageDraft& draft, PutCallback done) override;

@@ -96,6 +96,10 @@ struct MessageDraft {
   bool wait_store_ok = true;    ///< WAIT: false means that the reply does not wait for a sync
 };
 
+/// Asked before a file of the log goes, which then begins at `new_begin`: false holds it back, and it is asked for
+/// again later. Called on the store-keeper's thread; may block for a moment.
+using RemovalListener = std::function<bool(LogOffset new_begin)>;
+
 /// As PutMessageStatus in Apache RocketMQ.
 enum class PutStatus : uint8_t {
   kOk,
@@ -219,6 +223,7 @@ class MessageStore {
   virtual ~MessageStore() = default;
 
   virtual void set_arrival_listener(ArrivalListener listener) = 0;  ///< before start()
+  virtual void set_removal_listener(RemovalListener listener) = 0;  ///< before start()
   /// Starts dispatcher, flusher and allocator.
   [[nodiscard]] virtual Status start() = 0;
   /// Refuses new appends, dispatches and syncs what is there, writes the checkpoint, removes `abort`.

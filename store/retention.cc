@@ -157,6 +157,13 @@ Retention::Round Retention::remove_files(CleanReason reason, LogOffset removable
       round.held_back = true;
       break;
     }
+    if (may_remove_ && !may_remove_(end)) {
+      if (std::exchange(told_held_, end) != end)
+        parts_.logger.info("file {} of the log would go ({}), but waits for what is still needed of it",
+                           file_name_of(files[i]->begin), to_string(reason));
+      round.held_back = true;
+      break;
+    }
     if (round.removed > 0 && !pause(options.file_pause_ms)) break;
     auto removed = parts_.log.remove_files_before(end);
     if (!removed) {

@@ -50,6 +50,8 @@ class Retention {
   Retention(Parts parts, RetentionOptions options);
 
   void set_options(const RetentionOptions& options);  ///< Thread: any.
+  /// As MessageStore::set_removal_listener.
+  void set_removal_listener(RemovalListener listener) { may_remove_ = std::move(listener); }
   /// The next 20 rounds remove expired files at any hour. Thread: any.
   void clean_now();
 
@@ -58,7 +60,7 @@ class Retention {
 
   struct Round {
     int removed = 0;
-    bool held_back = false;  ///< a file would have gone, but `removable` stood in the way
+    bool held_back = false;  ///< a file would have gone, but `removable` or the listener stood in the way
   };
   /// One round if it is time for one. Files that end behind `removable` stay.
   /// pause: waits so many ms, or answers false when the store is stopping.
@@ -76,6 +78,7 @@ class Retention {
                                    const std::function<bool(int64_t ms)>& pause);
 
   const Parts parts_;
+  RemovalListener may_remove_;  // constant after the start
   mutable std::mutex mutex_;
   RetentionOptions options_;  // guarded by mutex_
   int manual_rounds_ = 0;     // guarded by mutex_
@@ -83,6 +86,7 @@ class Retention {
   Clock::time_point next_round_;
   bool refused_ = false;
   bool told_no_room_ = false;
+  LogOffset told_held_ = -1;  // the file that the listener holds back, as far as that was logged
 };
 
 }  // namespace apogee::store

@@ -42,6 +42,10 @@ inline constexpr std::string_view kTimerDelaySec = "TIMER_DELAY_SEC";
 inline constexpr std::string_view kTimerDelayMs = "TIMER_DELAY_MS";
 inline constexpr std::string_view kTimerDeliverMs = "TIMER_DELIVER_MS";
 inline constexpr std::string_view kTimerDeleteUniqueKey = "TIMER_DEL_UNIQKEY";
+inline constexpr std::string_view kTimerOutMs = "TIMER_OUT_MS";
+inline constexpr std::string_view kTimerRollTimes = "TIMER_ROLL_TIMES";
+/// Of ApogeeMQ: where in the log the timer stood that was appended again.
+inline constexpr std::string_view kTimerRollFrom = "TIMER_ROLL_FROM";
 inline constexpr std::string_view kInnerMultiDispatch = "INNER_MULTI_DISPATCH";
 inline constexpr std::string_view kDlqOriginTopic = "DLQ_ORIGIN_TOPIC";
 inline constexpr std::string_view kDlqOriginMessageId = "DLQ_ORIGIN_MESSAGE_ID";

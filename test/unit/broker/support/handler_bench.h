@@ -69,6 +69,7 @@ class FakeStore : public store::MessageStore {
   store::StoreFigures fixed_figures;
 
   void set_arrival_listener(store::ArrivalListener) override {}
+  void set_removal_listener(store::RemovalListener) override {}
   Status start() override { return {}; }
   void stop() override {}
   void append(const store::MessageDraft&, store::PutCallback done) override { done({}); }

@@ -35,6 +35,7 @@ class MemoryStore : public store::MessageStore {
   std::array<int64_t, 3> last_query_limits{};      ///< count_max, begin_ms, end_ms
 
   void set_arrival_listener(store::ArrivalListener listener) override { listener_ = std::move(listener); }
+  void set_removal_listener(store::RemovalListener) override {}
   Status start() override { return {}; }
   void stop() override {}
 

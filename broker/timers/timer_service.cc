@@ -1,0 +1,508 @@
+#include "broker/timers/timer_service.h"
+
+#include <fmt/core.h>
+#include <pthread.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/config/properties_file.h"
+#include "common/message/properties.h"
+#include "common/message/property_names.h"
+
+namespace apogee::broker {
+
+namespace property = message::property;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr int32_t kEnqueueBatch = 1'024;
+constexpr size_t kDeliverBatch = 256, kRollBatch = 256;
+constexpr int64_t kDeliverBytes = 4 << 20;
+/// Longest sleep, so that a clock that was set is noticed.
+constexpr auto kSleepMax = milliseconds(500);
+constexpr auto kSyncInterval = milliseconds(1'000), kCheckpointInterval = milliseconds(5'000);
+/// How long may_remove() waits on the store-keeper's thread.
+constexpr auto kGrantWait = milliseconds(300);
+constexpr auto kRetryAtOnce = milliseconds(50), kRetryMax = milliseconds(1'000);
+/// What the store refuses for its own sake, or what cannot be read, is tried again so often.
+constexpr auto kPutOffWait = milliseconds(10'000);
+constexpr int kUnreadableTries = 3;
+
+}  // namespace
+
+TimerService::TimerService(Options options, Parts parts, std::unique_ptr<TimerDb> db)
+    : options_(std::move(options)), parts_(std::move(parts)), db_(std::move(db)) {}
+
+TimerService::~TimerService() { stop(); }
+
+Result<std::unique_ptr<TimerService>> TimerService::open(Options options, Parts parts) {
+  APOGEE_TRY_ASSIGN(auto db, TimerDb::open(options.db_dir));
+  auto service = std::unique_ptr<TimerService>(new TimerService(std::move(options), std::move(parts), std::move(db)));
+  service->load_checkpoint();
+  const auto& store_parts = service->parts_;
+  APOGEE_TRY_ASSIGN(const size_t again, service->db_->restore(store_parts.store.figures().log_max_offset,
+                                                              store_parts.store.max_offset(kTimerTopic, 0)));
+  if (again > 0) store_parts.logger.warn("{} delivered timers wait again: the log has lost their messages", again);
+  service->begin();
+  return service;
+}
+
+void TimerService::begin() {
+  rebuilding_ = db_->is_new() && db_->queue_progress() == 0;
+  deliver_from_ = parts_.store.max_offset(kTimerTopic, 0);
+  pending_ = db_->pending();
+  progress_ = db_->queue_progress();
+  if (rebuilding_ && deliver_from_ > 0)
+    parts_.logger.warn("{} is new: timers are read from the log, {} messages", options_.db_dir, deliver_from_);
+  else
+    parts_.logger.info("{}: {} timers wait", options_.db_dir, db_->pending());
+}
+
+void TimerService::load_checkpoint() {
+  if (options_.checkpoint_file.empty()) return;
+  auto text = config::read_whole_file(options_.checkpoint_file);
+  if (!text) return;
+  auto json = nlohmann::json::parse(*text, nullptr, false);
+  if (!json.is_object() || !json.contains("queueOffset") || !json["queueOffset"].is_number_integer() ||
+      !json.contains("deliveredUntilMs") || !json["deliveredUntilMs"].is_number_integer()) {
+    parts_.logger.warn("{}: it is no checkpoint of timers, and is passed over", options_.checkpoint_file);
+    return;
+  }
+  delivered_ = {json["queueOffset"].get<int64_t>(), json["deliveredUntilMs"].get<int64_t>()};
+  saved_ = delivered_;
+}
+
+void TimerService::start() {
+  thread_ = std::thread([this] {
+    pthread_setname_np(pthread_self(), "timers");
+    run();
+  });
+}
+
+void TimerService::stop() {
+  if (!thread_.joinable()) return;
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    wanted_.notify_one();
+    granted_changed_.notify_all();
+  }
+  thread_.join();
+}
+
+void TimerService::on_arrivals(const std::vector<store::Arrival>& arrivals) {
+  for (const auto& arrival : arrivals) {
+    if (arrival.topic != kTimerTopic) continue;
+    arrived_.store(true, std::memory_order_release);
+    std::lock_guard lock(mutex_);
+    woken_ = true;
+    wanted_.notify_one();
+    return;
+  }
+}
+
+bool TimerService::may_remove(store::LogOffset new_begin) {
+  std::unique_lock lock(mutex_);
+  if (removal_granted_ >= new_begin) return true;
+  removal_wanted_ = std::max(removal_wanted_, new_begin);
+  woken_ = true;
+  wanted_.notify_one();
+  return granted_changed_.wait_for(lock, kGrantWait, [&] { return stopping_ || removal_granted_ >= new_begin; }) &&
+         removal_granted_ >= new_begin;
+}
+
+TimerService::Figures TimerService::figures() const {
+  Figures figures;
+  figures.pending = pending_.load();
+  figures.delivered_total = delivered_total_.load();
+  figures.cancelled_total = cancelled_total_.load();
+  figures.rolled_total = rolled_total_.load();
+  const int64_t due = next_due_ms_.load();
+  if (const int64_t now = parts_.now_ms(); due < now) figures.read_behind_ms = now - due;
+  figures.offset_behind = std::max<int64_t>(0, parts_.store.max_offset(kTimerTopic, 0) - progress_.load());
+  return figures;
+}
+
+void TimerService::run() {
+  bool failing = false;
+  for (;;) {
+    {
+      std::unique_lock lock(mutex_);
+      if (stopping_) break;
+      woken_ = false;
+    }
+    idle_ = true;
+    if (auto done = turn(); !done) {
+      if (!std::exchange(failing, true)) parts_.logger.error("timers: {}", done.error().message);
+      if (done.error().code == Errc::kCorrupt)
+        if (auto rebuilt = rebuild(); !rebuilt) parts_.logger.error("timers: {}", rebuilt.error().message);
+      std::unique_lock lock(mutex_);
+      wanted_.wait_for(lock, kRetryMax, [this] { return stopping_; });
+      continue;
+    }
+    if (std::exchange(failing, false)) parts_.logger.info("timers are delivered again");
+    pending_ = db_->pending();
+    progress_ = db_->queue_progress();
+    if (!idle_) continue;
+    const auto wait = wait_time();
+    std::unique_lock lock(mutex_);
+    wanted_.wait_for(lock, wait, [this] { return stopping_ || woken_; });
+  }
+  next_checkpoint_ = next_second_ = {};
+  if (auto saved = each_second(); !saved) parts_.logger.error("timers: {}", saved.error().message);
+}
+
+Status TimerService::turn() {
+  // What was stored before now is in the database before anything due now goes.
+  const int64_t now = parts_.now_ms();
+  APOGEE_TRY(enqueue());
+  if (db_->queue_progress() >= deliver_from_) {
+    rebuilding_ = false;
+    APOGEE_TRY(deliver(now));
+  }
+  if (Clock::now() >= next_second_) APOGEE_TRY(each_second());
+  return look_at_removal();
+}
+
+TimerService::Clock::duration TimerService::wait_time() {
+  Clock::duration wait = kSleepMax;
+  const auto now = Clock::now();
+  const int64_t due = next_due_ms_.load();
+  if (due != INT64_MAX)
+    wait = std::min<Clock::duration>(wait, milliseconds(std::max<int64_t>(0, due - parts_.now_ms())));
+  if (refused_until_ > now) wait = std::max<Clock::duration>(wait, refused_until_ - now);
+  return wait;
+}
+
+Result<TimerService::Read> TimerService::read_at(store::LogOffset offset) const {
+  auto bytes = parts_.store.record_at(offset);
+  if (!bytes) return Error{Errc::kNotFound, fmt::format("no message begins at {} of the log", offset)};
+  Read read;
+  APOGEE_TRY_ASSIGN(read.copy, StoredCopy::of(std::move(*bytes)));
+  if (read.copy.record.topic != kTimerTopic)
+    return Error{Errc::kCorrupt, fmt::format("the message at {} of the log is none of {}", offset, kTimerTopic)};
+  APOGEE_TRY_ASSIGN(read.waiting, read_waiting(read.copy.record.properties));
+  return read;
+}
+
+bool TimerService::is_target(store::LogOffset offset, const WaitingMessage& wanted) const {
+  auto read = read_at(offset);
+  return read && read->waiting.real_topic == wanted.real_topic && read->waiting.unique_key == wanted.unique_key;
+}
+
+// As in Apache, where a unit's last millisecond is the multiple of the precision.
+int64_t TimerService::unit_begin(int64_t due_ms) const {
+  return (due_ms - 1) / options_.precision_ms * options_.precision_ms + 1;
+}
+
+Status TimerService::enqueue() {
+  if (!arrived_.exchange(false, std::memory_order_acq_rel)) return {};
+  TimerDb::Changes changes;
+  auto from = std::max(db_->queue_progress(), parts_.store.min_offset(kTimerTopic, 0));
+  auto units = parts_.store.queue_entries(kTimerTopic, 0, from, kEnqueueBatch);
+  if (units.empty()) return {};
+  arrived_ = true;  // until nothing was found
+  idle_ = false;
+  for (const auto& unit : units) {
+    TimerEntry entry;
+    entry.queue_offset = from++;
+    entry.offset = unit.physical_offset;
+    auto read = read_at(unit.physical_offset);
+    if (!read) {
+      parts_.logger.error("message {} of {} is passed over: {}", entry.queue_offset, kTimerTopic, read.error().message);
+      continue;
+    }
+    entry.due_ms = read->waiting.due_ms;
+    entry.cancels = read->waiting.cancels;
+    entry.key_hash = timer_key_hash(read->waiting.real_topic, read->waiting.unique_key);
+    APOGEE_TRY(enqueue_one(*read, entry, changes));
+  }
+  changes.queue_progress = from;
+  return db_->apply(changes);
+}
+
+Status TimerService::enqueue_one(const Read& read, const TimerEntry& entry, TimerDb::Changes& changes) {
+  auto removed_already = [&changes](const TimerEntry& other) {
+    return std::any_of(changes.removed.begin(), changes.removed.end(),
+                       [&](const TimerEntry& gone) { return gone.offset == other.offset; });
+  };
+  const auto& waiting = read.waiting;
+  if (rebuilding_ && entry.queue_offset < delivered_.queue_offset && entry.due_ms <= delivered_.delivered_until_ms)
+    return {};
+  if (const auto before = waiting.rolled_from; before >= 0) {
+    // The copy takes the place of what it is a copy of; what was delivered or cancelled meanwhile stays so.
+    auto is_before = [before](const TimerEntry& other) { return other.offset == before; };
+    auto fresh = std::find_if(changes.added.begin(), changes.added.end(), is_before);
+    if (fresh != changes.added.end()) {
+      *fresh = entry;
+      return {};
+    }
+    APOGEE_TRY_ASSIGN(const bool waits, db_->contains(entry.due_ms, before));
+    TimerEntry old = entry;
+    old.offset = before;
+    if (waits && !removed_already(old)) {
+      changes.removed.push_back(old);
+      changes.added.push_back(entry);
+      return {};
+    }
+    if (before >= parts_.store.figures().log_min_offset) return {};
+  }
+  const int64_t begin = unit_begin(entry.due_ms), end = begin + options_.precision_ms;
+  auto concerns = [&](const TimerEntry& other) {
+    return other.key_hash == entry.key_hash && other.cancels != entry.cancels && other.due_ms >= begin &&
+           other.due_ms < end && is_target(other.offset, waiting);
+  };
+  if (entry.cancels) {
+    for (auto it = changes.added.begin(); it != changes.added.end();) {
+      const bool found = concerns(*it);
+      cancelled_total_ += found ? 1 : 0;
+      it = found ? changes.added.erase(it) : std::next(it);
+    }
+    APOGEE_TRY_ASSIGN(auto targets, db_->with_key(entry.key_hash, begin, end));
+    for (const auto& target : targets) {
+      if (!concerns(target) || removed_already(target)) continue;
+      changes.removed.push_back(target);
+      ++cancelled_total_;
+    }
+  } else {
+    bool cancelled = std::any_of(changes.added.begin(), changes.added.end(), concerns);
+    if (!cancelled && db_->has_cancellations()) {
+      APOGEE_TRY_ASSIGN(auto others, db_->with_key(entry.key_hash, begin, end));
+      cancelled = std::any_of(others.begin(), others.end(), concerns);
+    }
+    if (cancelled) {
+      ++cancelled_total_;
+      return {};
+    }
+  }
+  changes.added.push_back(entry);
+  return {};
+}
+
+std::vector<store::PutResult> TimerService::put_all(const std::vector<StoredCopy>& copies) {
+  struct Shared {
+    std::mutex mutex;
+    std::condition_variable finished;
+    std::vector<store::PutResult> results;
+    size_t open = 0;
+  };
+  auto shared = std::make_shared<Shared>();
+  shared->results.resize(copies.size());
+  shared->open = copies.size();
+  for (size_t i = 0; i < copies.size(); ++i) {
+    parts_.put.put(copies[i].draft(parts_.store_host), [shared, i](store::PutResult result) {
+      std::lock_guard lock(shared->mutex);
+      shared->results[i] = std::move(result);
+      if (--shared->open == 0) shared->finished.notify_one();
+    });
+  }
+  std::unique_lock lock(shared->mutex);
+  shared->finished.wait(lock, [&] { return shared->open == 0; });
+  return std::move(shared->results);
+}
+
+void TimerService::put_off(const TimerEntry& entry, const std::string& why) {
+  auto& waits = put_off_[entry.offset];
+  if (waits.times++ == 0)
+    parts_.logger.error("the timer at {} of the log, due at {}, waits: {}", entry.offset, entry.due_ms, why);
+  waits.until = Clock::now() + kPutOffWait;
+}
+
+Status TimerService::deliver(int64_t now) {
+  const auto clock = Clock::now();
+  if (refused_until_ > clock) return {};
+  TimerDb::Changes changes;
+  std::vector<StoredCopy> copies;
+  std::vector<TimerEntry> entries;
+  int64_t bytes = 0;
+  bool more = true;
+  size_t seen = 0;
+  for (std::optional<TimerEntry> after; more && entries.size() < kDeliverBatch && bytes < kDeliverBytes;) {
+    APOGEE_TRY_ASSIGN(auto found, db_->due(now, kDeliverBatch, after));
+    more = found.size() == kDeliverBatch;
+    for (const auto& entry : found) {
+      after = entry;
+      if (entries.size() >= kDeliverBatch || bytes >= kDeliverBytes) {
+        more = true;
+        break;
+      }
+      if (entry.cancels) {
+        changes.removed.push_back(entry);
+        continue;
+      }
+      auto held = put_off_.find(entry.offset);
+      if (held != put_off_.end() && held->second.until > clock) continue;
+      ++seen;
+      auto read = read_at(entry.offset);
+      if (!read || read->copy.record.queue_offset != entry.queue_offset || read->waiting.due_ms != entry.due_ms) {
+        const std::string why = read ? "another message is there" : read.error().message;
+        if (held != put_off_.end() && held->second.times >= kUnreadableTries) {
+          parts_.logger.error("the timer at {} of the log, due at {}, is lost: {}", entry.offset, entry.due_ms, why);
+          changes.removed.push_back(entry);
+          put_off_.erase(held);
+        } else {
+          put_off(entry, why);
+        }
+        continue;
+      }
+      StoredCopy& copy = copies.emplace_back(std::move(read->copy));
+      copy.topic = std::string(read->waiting.real_topic);
+      copy.queue_id = read->waiting.real_queue_id;
+      for (auto name : {property::kRealTopic, property::kRealQueueId, property::kTimerRollFrom})
+        message::remove_property(copy.properties, name);
+      copy.wait_store_ok = true;
+      bytes += static_cast<int64_t>(copy.original.size());
+      entries.push_back(entry);
+    }
+  }
+  const auto results = put_all(copies);
+  bool refused = false;
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto& result = results[i];
+    if (result.stored()) {
+      put_off_.erase(entries[i].offset);
+      changes.removed.push_back(entries[i]);
+      changes.delivered.entries.push_back(entries[i]);
+      changes.delivered.last_copy = std::max(changes.delivered.last_copy, result.offsets.front());
+    } else if (result.status == store::PutStatus::kMessageIllegal ||
+               result.status == store::PutStatus::kPropertiesSizeExceeded) {
+      put_off(entries[i], result.detail);
+    } else {
+      if (refusals_ == 0 && !refused) parts_.logger.warn("timers that are due wait: {}", result.detail);
+      refused = true;
+    }
+  }
+  APOGEE_TRY(db_->apply(changes));
+  delivered_total_ += static_cast<int64_t>(changes.delivered.entries.size());
+  if (refused) {
+    refused_until_ = clock + std::min<Clock::duration>(kRetryMax, kRetryAtOnce * (1 << std::min(refusals_++, 5)));
+  } else if (seen > 0) {
+    refusals_ = 0;
+  }
+  if (!changes.removed.empty() || seen > 0) idle_ = refused;
+  if (!more && !refused) due_looked_ms_ = now;
+  APOGEE_TRY_ASSIGN(const auto next, db_->next_due());
+  // What was put off is looked at with every waking.
+  const bool only_held = next && *next <= now && idle_ && !refused && !more;
+  next_due_ms_ = !next ? INT64_MAX : only_held ? now + kSleepMax.count() : *next;
+  return {};
+}
+
+Status TimerService::each_second() {
+  next_second_ = Clock::now() + kSyncInterval;
+  const auto figures = parts_.store.figures();
+  APOGEE_TRY(db_->forget_delivered(figures.flushed_offset));
+  APOGEE_TRY(db_->sync());
+  // A queue that could not be read for a while has no arrivals of its own.
+  if (db_->queue_progress() < parts_.store.max_offset(kTimerTopic, 0)) arrived_ = true;
+  if (proposed_at_ >= 0 && figures.flushed_offset >= proposed_at_) keep_checkpoint();
+  if (Clock::now() < next_checkpoint_ || proposed_at_ >= 0) return {};
+  next_checkpoint_ = Clock::now() + kCheckpointInterval;
+  if (due_looked_ms_ < 0 || db_->queue_progress() < deliver_from_) return {};
+  APOGEE_TRY_ASSIGN(const auto next, db_->next_due());
+  proposed_ = {db_->queue_progress(), next ? std::min(*next - 1, due_looked_ms_) : due_looked_ms_};
+  // The time alone is no reason to write.
+  if (proposed_.queue_offset == saved_.queue_offset && delivered_total_ == delivered_at_checkpoint_) return {};
+  delivered_at_checkpoint_ = delivered_total_;
+  proposed_at_ = figures.log_max_offset;
+  if (figures.flushed_offset >= proposed_at_) keep_checkpoint();
+  return {};
+}
+
+void TimerService::keep_checkpoint() {
+  proposed_at_ = -1;
+  if (options_.checkpoint_file.empty() || proposed_ == saved_) return;
+  nlohmann::json json = {{"queueOffset", proposed_.queue_offset}, {"deliveredUntilMs", proposed_.delivered_until_ms}};
+  if (auto written = config::replace_file(options_.checkpoint_file, json.dump() + "\n"); !written) {
+    parts_.logger.warn("{}", written.error().message);
+    return;
+  }
+  saved_ = proposed_;
+}
+
+Status TimerService::rebuild() {
+  parts_.logger.error("{} is damaged: it is built again from the log", options_.db_dir);
+  // What the database still knew is better than the file.
+  if (due_looked_ms_ >= 0) {
+    const int64_t next = next_due_ms_.load();
+    delivered_ = {db_->queue_progress(), next == INT64_MAX ? due_looked_ms_ : std::min(next - 1, due_looked_ms_)};
+  }
+  db_.reset();
+  std::error_code error;
+  std::filesystem::remove_all(options_.db_dir, error);
+  APOGEE_TRY_ASSIGN(db_, TimerDb::open(options_.db_dir));
+  begin();
+  arrived_ = true;
+  return {};
+}
+
+Status TimerService::look_at_removal() {
+  store::LogOffset wanted = -1;
+  {
+    std::lock_guard lock(mutex_);
+    if (removal_wanted_ <= removal_granted_) return {};
+    wanted = removal_wanted_;
+  }
+  // Copies that are not in the database yet would be made twice, or forgotten.
+  const auto end = parts_.store.max_offset(kTimerTopic, 0);
+  if (db_->queue_progress() < std::max({rolled_to_, deliver_from_, removal_seen_ == wanted ? 0 : end})) return {};
+  APOGEE_TRY_ASSIGN(auto entries, db_->in_front_of(wanted, kRollBatch));
+  if (!entries.empty()) {
+    removal_seen_ = flush_wanted_ = -1;
+    idle_ = false;
+    return roll(entries);
+  }
+  const auto figures = parts_.store.figures();
+  if (removal_seen_ != wanted) {
+    removal_seen_ = wanted;
+    // Copies of what stood there, again or delivered, have to be on disk before it goes.
+    APOGEE_TRY_ASSIGN(flush_wanted_, db_->forget_delivered(figures.flushed_offset));
+    if (rolled_total_ > 0) flush_wanted_ = std::max(flush_wanted_, figures.log_max_offset - 1);
+  }
+  if (flush_wanted_ >= figures.flushed_offset) return {};
+  APOGEE_TRY(db_->sync());
+  std::lock_guard lock(mutex_);
+  removal_granted_ = wanted;
+  granted_changed_.notify_all();
+  return {};
+}
+
+Status TimerService::roll(const std::vector<TimerEntry>& entries) {
+  if (refused_until_ > Clock::now()) {
+    idle_ = true;
+    return {};
+  }
+  std::vector<StoredCopy> copies;
+  TimerDb::Changes lost;
+  for (const auto& entry : entries) {
+    auto read = read_at(entry.offset);
+    if (!read || read->waiting.due_ms != entry.due_ms) {
+      parts_.logger.error("the timer at {} of the log, due at {}, is lost: {}", entry.offset, entry.due_ms,
+                          read ? "another message is there" : read.error().message);
+      lost.removed.push_back(entry);
+      continue;
+    }
+    StoredCopy& copy = copies.emplace_back(std::move(read->copy));
+    message::set_property(copy.properties, property::kTimerRollTimes, std::to_string(read->waiting.roll_times + 1));
+    message::set_property(copy.properties, property::kTimerRollFrom, std::to_string(entry.offset));
+    copy.wait_store_ok = false;
+  }
+  APOGEE_TRY(db_->apply(lost));
+  for (const auto& result : put_all(copies)) {
+    if (result.stored()) {
+      ++rolled_total_;
+      rolled_to_ = std::max(rolled_to_, result.queue_offset + 1);
+    } else {
+      parts_.logger.warn("a timer in a log file that is to go was not appended again: {}", result.detail);
+      refused_until_ = Clock::now() + kRetryMax;
+      idle_ = true;
+    }
+  }
+  return {};
+}
+
+}  // namespace apogee::broker
