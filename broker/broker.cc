@@ -20,6 +20,7 @@
 #include "broker/registration/registration.h"
 #include "broker/schedule/delay_levels.h"
 #include "broker/schedule/delay_service.h"
+#include "broker/timers/timer_service.h"
 #include "common/base/process.h"
 #include "common/loop/tcp_listener.h"
 
@@ -75,6 +76,8 @@ struct Broker::Impl {
 
   // In the order of dependence; destroyed in reverse.
   std::unique_ptr<store::MessageStore> store;
+  std::unique_ptr<MessagePut> put;
+  std::unique_ptr<TimerService> timers;
   std::unique_ptr<ConsumerOffsets> offsets;
   std::unique_ptr<SubscriptionGroups> groups;
   std::unique_ptr<ConsumerGroups> consumers;
@@ -90,7 +93,6 @@ struct Broker::Impl {
   std::unique_ptr<remoting::RpcClient> client;
   std::unique_ptr<Registration> registration;
 
-  std::unique_ptr<MessagePut> put;
   std::unique_ptr<DelayService> delays;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
@@ -143,6 +145,11 @@ Status Broker::Impl::open_state() {
   group_options.auto_create = config.auto_create_group;
   groups = std::make_unique<SubscriptionGroups>(std::move(group_options), logger);
   APOGEE_TRY(groups->load());
+
+  put = std::make_unique<MessagePut>(*store);
+  TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
+                                      config.timer_precision_ms};
+  APOGEE_TRY_ASSIGN(timers, TimerService::open(timer_options, {*store, *put, logger, system_now_ms}));
 
   TopicTable::Options topic_options;
   topic_options.file = config.config_file("topics.json");
@@ -278,6 +285,7 @@ std::map<std::string, std::string> Broker::Impl::figures() const {
                                          {"oversizeFrames", std::to_string(counters.oversize_frames)},
                                          {"unsupportedRequests", std::to_string(requests->unsupported_total())},
                                          {"heldPulls", std::to_string(held->size())}});
+  figures.merge(timers->figure_table());
   return figures;
 }
 
@@ -364,8 +372,8 @@ Status Broker::Impl::start() {
   held = std::make_unique<HeldPulls>(on_readers, static_cast<size_t>(config.held_pulls_max.get()));
   requests = std::make_unique<RequestTable>(
       [this](std::function<void()> task) { return readers->post(std::move(task)); }, logger);
-  put = std::make_unique<MessagePut>(*store);
   const auto delay_levels = config.store_options().delay_levels_ms;
+  put->add_rule(timer_rule([this] { return config.timer_limits(); }, system_now_ms));
   put->add_rule(delay_rule(delay_levels.size()));
   delays = std::make_unique<DelayService>(DelayService::Parts{
       *store, *put, *topics, *groups, delay_levels, config.config_file("delayOffset.json"), logger, system_now_ms});
@@ -373,7 +381,9 @@ Status Broker::Impl::start() {
   store->set_arrival_listener([this](const std::vector<store::Arrival>& arrivals) {
     held->on_arrivals(arrivals);
     delays->on_arrivals(arrivals);
+    timers->on_arrivals(arrivals);
   });
+  store->set_removal_listener([this](store::LogOffset new_begin) { return timers->may_remove(new_begin); });
   APOGEE_TRY(store->start());
   started = true;
   APOGEE_TRY(listen());
@@ -390,6 +400,7 @@ Status Broker::Impl::start() {
   build_handlers();
   if (config.role != BrokerRole::kSlave) delays->start(host_address_of(address));
   ready.store(true, std::memory_order_release);
+  timers->start(host_address_of(address));
   start_housekeeping();
   auto first_round = std::make_shared<std::promise<void>>();
   auto registered = first_round->get_future();
@@ -412,6 +423,7 @@ void Broker::Impl::stop() {
   readers->stop();
   if (client) client->shutdown();
   housekeeping->stop_and_join();
+  timers->stop();
   save_state(true);
   store->stop();
   if (Status status = delays->save(0); !status)

@@ -210,6 +210,16 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("defaultQueryMaxNum", &config.unique_query_count_max, {1, 65'536},
                 "most messages in the answer to a query by unique key");
 
+  table.group("Timers");
+  table.add_bool("timerWheelEnable", &config.timers_enabled,
+                 "take messages that ask for an instant (TIMER_DELIVER_MS, ...); those that wait are delivered anyway");
+  table.add_int("timerMaxDelaySec", &config.timer_delay_s_max, {1, 100LL * 366 * 86'400},
+                "longest delay that a message may ask for, up to a hundred years", {"s", false, false});
+  table.add_int("timerPrecisionMs", &config.timer_precision_ms, {1, 60'000},
+                "a cancellation finds its message when both are due in the same unit of this length; deliveries are to "
+                "the millisecond all the same",
+                {"ms", false, false});
+
   table.group("Log");
   table.add_string("logDir", &config.log_dir, "directory of broker.log; empty: no log file");
   table.add_enum("logLevel", &config.log_level,
@@ -270,6 +280,14 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.retention = retention_options();
   if (auto levels = parse_delay_levels(message_delay_level)) options.delay_levels_ms = std::move(*levels);
   return options;
+}
+
+TimerLimits BrokerConfig::timer_limits() const {
+  TimerLimits limits;
+  limits.enabled = timers_enabled;
+  limits.compatible_with_49 = store_compatibility == store::StoreCompatibility::k49;
+  limits.max_delay_ms = timer_delay_s_max * 1'000;
+  return limits;
 }
 
 store::RetentionOptions BrokerConfig::retention_options() const {

@@ -6,6 +6,7 @@
 
 #include "apogee/log.h"
 #include "apogee/result.h"
+#include "broker/timers/timer_limits.h"
 #include "common/config/config_table.h"
 #include "common/config/tunable.h"
 #include "store/message_store.h"
@@ -96,6 +97,11 @@ struct BrokerConfig {
   config::Tunable<int32_t> query_count_max = 64;
   config::Tunable<int32_t> unique_query_count_max = 32;
 
+  // Timers.
+  config::Tunable<bool> timers_enabled = true;
+  config::Tunable<int64_t> timer_delay_s_max = 259'200;
+  int64_t timer_precision_ms = 1'000;
+
   // Log.
   std::string log_dir;  ///< of broker.log; empty: no log file. Default: default_log_dir()
   config::Tunable<LogLevel> log_level = LogLevel::kInfo;
@@ -110,6 +116,7 @@ struct BrokerConfig {
 
   [[nodiscard]] store::StoreOptions store_options() const;
   [[nodiscard]] store::RetentionOptions retention_options() const;
+  [[nodiscard]] TimerLimits timer_limits() const;
   [[nodiscard]] std::string config_file(const std::string& name) const { return store_root + "/config/" + name; }
 };
 

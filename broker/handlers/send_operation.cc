@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "broker/schedule/delay_levels.h"
+#include "broker/timers/timer_rule.h"
 #include "common/base/text.h"
 #include "common/message/batch.h"
 #include "common/message/message_record.h"
@@ -170,15 +171,13 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
   if (message::find_property(properties, property::kInnerMultiDispatch))
     return illegal("the message is illegal: light queues (INNER_MULTI_DISPATCH) are not supported by this release");
   const bool retry = is_retry_topic(request.topic);
-  if (!retry) {
-    for (auto name : {property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs,
-                      property::kTimerDeleteUniqueKey}) {
-      if (!message::find_property(properties, name)) continue;
-      return illegal("the message is illegal: delayed delivery (" + std::string(name) +
-                     ") is not supported by this release");
-    }
-  }
-  // Told here too, because a half message meets the rule only when it is committed.
+  // Told here too, because a half message meets the rules only when it is committed.
+  const int64_t now = parts_.now_ms();
+  if (auto refusal = refuse_timer(properties, parts_.config.timer_limits(), now))
+    return refused(refusal->code, std::move(refusal->remark));
+  if (request.batch)
+    if (auto wish = timer_wish(properties, now); wish && (wish->due_ms || wish->cancels))
+      return illegal("the message is illegal: a batch cannot be delayed (TIMER_*)");
   if (auto level = delay_level_of(properties); !level) {
     return illegal("the message is illegal: " + level.error().message);
   } else if (request.batch && *level > 0) {

@@ -4,15 +4,19 @@
 #include <charconv>
 #include <utility>
 
+#include "broker/schedule/delay_levels.h"
 #include "common/base/hash.h"
+#include "common/base/text.h"
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
+#include "common/message/sys_flag.h"
 #include "common/remoting/response_code.h"
 
 namespace apogee::broker {
 
 namespace code = remoting::response_code;
 namespace property = message::property;
+namespace sys_flag = message::sys_flag;
 
 namespace {
 
@@ -26,12 +30,8 @@ std::optional<T> number_in(std::string_view text) {
   return number;
 }
 
-bool has_delay_level(std::string_view properties) {
-  auto text = message::find_property(properties, property::kDelayLevel);
-  if (!text) return false;
-  auto level = number_in<int64_t>(*text);
-  return level && *level > 0;
-}
+// A quick look, for most messages are none.
+bool may_be_timer(std::string_view properties) { return properties.find("TIMER_") != std::string_view::npos; }
 
 // Digits alone, of any length, are a number too: one beyond every horizon.
 std::optional<int64_t> time_in(std::string_view text) {
@@ -44,15 +44,16 @@ std::optional<int64_t> time_in(std::string_view text) {
 
 Result<TimerWish> timer_wish(std::string_view properties, int64_t now_ms) {
   TimerWish wish;
-  if (has_delay_level(properties) || message::find_property(properties, property::kTimerOutMs)) return wish;
+  if (!may_be_timer(properties) || message::find_property(properties, property::kTimerOutMs)) return wish;
+  if (auto level = delay_level_of(properties); level && *level > 0) return wish;
   wish.cancels = message::find_property(properties, property::kTimerDeleteUniqueKey).has_value();
   for (auto name : kInputs) {
     auto text = message::find_property(properties, name);
     if (!text) continue;
     auto value = time_in(*text);
     if (!value)
-      return Error{Errc::kInvalidArgument,
-                   std::string(name) + "=" + std::string(text->substr(0, 64)) + ": a number from 0 on is wanted"};
+      return Error{Errc::kInvalidArgument, std::string(name) + "=\"" + to_valid_utf8(text->substr(0, 32)) +
+                                               "\": a whole number from 0 on is wanted"};
     if (wish.due_ms) continue;
     if (name == property::kTimerDeliverMs) {
       wish.due_ms = *value;
@@ -91,23 +92,26 @@ std::optional<TimerRefusal> refuse_timer(std::string_view properties, const Time
   return std::nullopt;
 }
 
-bool redirect_timer(std::string& topic, int32_t& queue_id, std::string& properties, const TimerLimits& limits,
-                    int64_t now_ms) {
-  if (topic == kTimerTopic) return false;
-  if (has_delay_level(properties)) {
-    for (auto name : kInputs)
-      if (message::find_property(properties, name)) message::remove_property(properties, name);
-    return false;
-  }
-  auto wish = timer_wish(properties, now_ms);
-  if (!wish || !wish->due_ms || *wish->due_ms <= now_ms) return false;
-  const int64_t due = std::min(*wish->due_ms, now_ms + std::min(limits.max_delay_ms, INT64_MAX - now_ms));
-  message::set_property(properties, property::kTimerOutMs, std::to_string(due));
-  message::set_property(properties, property::kRealTopic, topic);
-  message::set_property(properties, property::kRealQueueId, std::to_string(queue_id));
-  topic = kTimerTopic;
-  queue_id = 0;
-  return true;
+PutRule timer_rule(std::function<TimerLimits()> limits, NowMs now_ms) {
+  return [limits = std::move(limits),
+          now_ms = std::move(now_ms)](const store::MessageDraft& draft) -> Result<std::optional<ParkedAt>> {
+    const int32_t type = draft.sys_flag & sys_flag::kTransactionMask;
+    if ((type != sys_flag::kTransactionNot && type != sys_flag::kTransactionCommit) || !may_be_timer(draft.properties))
+      return std::optional<ParkedAt>();
+    const int64_t now = now_ms();
+    if (auto refusal = refuse_timer(draft.properties, limits(), now))
+      return Error{refusal->code == code::kMessageIllegal ? Errc::kInvalidArgument : Errc::kUnsupported,
+                   std::move(refusal->remark)};
+    APOGEE_TRY_ASSIGN(const auto wish, timer_wish(draft.properties, now));
+    if (!wish.due_ms || *wish.due_ms <= now) return std::optional<ParkedAt>();
+    ParkedAt parked = park(draft, kTimerTopic, 0);
+    message::set_property(parked.properties, property::kTimerOutMs, std::to_string(*wish.due_ms));
+    if (parked.properties.size() + kRollPropertiesBytes > message::kPropertiesBytesMax)
+      return Error{Errc::kInvalidArgument, "the properties of a message that waits have room for " +
+                                               std::to_string(message::kPropertiesBytesMax - kRollPropertiesBytes) +
+                                               " bytes, REAL_TOPIC and the like included"};
+    return std::optional<ParkedAt>(std::move(parked));
+  };
 }
 
 Result<WaitingMessage> read_waiting(std::string_view properties) {

@@ -1,24 +1,21 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "apogee/result.h"
+#include "broker/groups/client_info.h"
+#include "broker/messages/message_put.h"
+#include "broker/timers/timer_limits.h"
 #include "store/message_store.h"
 
 namespace apogee::broker {
 
 /// Where messages wait for an instant; they lie in its queue 0.
 inline constexpr std::string_view kTimerTopic = "rmq_sys_wheel_timer";
-
-/// What timers may do, as the settings are.
-struct TimerLimits {
-  bool enabled = true;                      ///< timerWheelEnable
-  bool compatible_with_49 = false;          ///< storeCompatibility=4.9: such a broker would never deliver them
-  int64_t max_delay_ms = 3LL * 86'400'000;  ///< timerMaxDelaySec
-};
 
 /// What a message asks for by TIMER_DELAY_SEC, TIMER_DELAY_MS, TIMER_DELIVER_MS (in this order the first counts) and
 /// TIMER_DEL_UNIQKEY.
@@ -39,12 +36,9 @@ struct TimerRefusal {
 [[nodiscard]] std::optional<TimerRefusal> refuse_timer(std::string_view properties, const TimerLimits& limits,
                                                        int64_t now_ms);
 
-/// What becomes of a message when it is stored: without a delay level, and if it is due later than now, its
-/// destination goes to REAL_TOPIC and REAL_QID, its time to TIMER_OUT_MS, and it goes to the timer topic. With a delay
-/// level the TIMER_* properties are dropped. Returns whether it was redirected. A message that refuse_timer() would
-/// refuse is taken as one that is due at once, or at the horizon.
-bool redirect_timer(std::string& topic, int32_t& queue_id, std::string& properties, const TimerLimits& limits,
-                    int64_t now_ms);
+/// Parks messages that ask for an instant later than now until the timer service delivers them; TIMER_OUT_MS keeps the
+/// instant. Half messages are let pass: they wait when they are committed. What refuse_timer() refuses is refused.
+[[nodiscard]] PutRule timer_rule(std::function<TimerLimits()> limits, NowMs now_ms);
 
 /// A record of the timer topic, read for what it says.
 struct WaitingMessage {

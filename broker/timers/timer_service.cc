@@ -24,7 +24,7 @@ constexpr size_t kDeliverBatch = 256, kRollBatch = 256;
 constexpr int64_t kDeliverBytes = 4 << 20;
 /// Longest sleep, so that a clock that was set is noticed.
 constexpr auto kSleepMax = milliseconds(500);
-constexpr auto kSyncInterval = milliseconds(1'000), kCheckpointInterval = milliseconds(5'000);
+constexpr auto kSyncInterval = milliseconds(1'000);
 /// How long may_remove() waits on the store-keeper's thread.
 constexpr auto kGrantWait = milliseconds(300);
 constexpr auto kRetryAtOnce = milliseconds(50), kRetryMax = milliseconds(1'000);
@@ -76,7 +76,8 @@ void TimerService::load_checkpoint() {
   saved_ = delivered_;
 }
 
-void TimerService::start() {
+void TimerService::start(store::HostAddress store_host) {
+  store_host_ = std::move(store_host);
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "timers");
     run();
@@ -125,6 +126,16 @@ TimerService::Figures TimerService::figures() const {
   if (const int64_t now = parts_.now_ms(); due < now) figures.read_behind_ms = now - due;
   figures.offset_behind = std::max<int64_t>(0, parts_.store.max_offset(kTimerTopic, 0) - progress_.load());
   return figures;
+}
+
+std::map<std::string, std::string> TimerService::figure_table() const {
+  const auto now = figures();
+  return {{"timerPending", std::to_string(now.pending)},
+          {"timerDeliveredTotal", std::to_string(now.delivered_total)},
+          {"timerCancelledTotal", std::to_string(now.cancelled_total)},
+          {"timerRolledTotal", std::to_string(now.rolled_total)},
+          {"timerReadBehind", std::to_string(now.read_behind_ms)},
+          {"timerOffsetBehind", std::to_string(now.offset_behind)}};
 }
 
 void TimerService::run() {
@@ -294,7 +305,7 @@ std::vector<store::PutResult> TimerService::put_all(const std::vector<StoredCopy
   shared->results.resize(copies.size());
   shared->open = copies.size();
   for (size_t i = 0; i < copies.size(); ++i) {
-    parts_.put.put(copies[i].draft(parts_.store_host), [shared, i](store::PutResult result) {
+    parts_.put.deliver(copies[i].draft(store_host_), [shared, i](store::PutResult result) {
       std::lock_guard lock(shared->mutex);
       shared->results[i] = std::move(result);
       if (--shared->open == 0) shared->finished.notify_one();
@@ -401,7 +412,7 @@ Status TimerService::each_second() {
   if (db_->queue_progress() < parts_.store.max_offset(kTimerTopic, 0)) arrived_ = true;
   if (proposed_at_ >= 0 && figures.flushed_offset >= proposed_at_) keep_checkpoint();
   if (Clock::now() < next_checkpoint_ || proposed_at_ >= 0) return {};
-  next_checkpoint_ = Clock::now() + kCheckpointInterval;
+  next_checkpoint_ = Clock::now() + milliseconds(options_.checkpoint_interval_ms);
   if (due_looked_ms_ < 0 || db_->queue_progress() < deliver_from_) return {};
   APOGEE_TRY_ASSIGN(const auto next, db_->next_due());
   proposed_ = {db_->queue_progress(), next ? std::min(*next - 1, due_looked_ms_) : due_looked_ms_};

@@ -33,11 +33,11 @@ class TimerService {
     std::string db_dir;            ///< <store root>/timersdb
     std::string checkpoint_file;   ///< <store root>/config/timersCheckpoint.json; empty: none is kept
     int64_t precision_ms = 1'000;  ///< timerPrecisionMs: a cancellation finds its message in the same unit of time
+    int64_t checkpoint_interval_ms = 5'000;  ///< between writes of the checkpoint
   };
   struct Parts {
     store::MessageStore& store;
     MessagePut& put;
-    store::HostAddress store_host;
     const Logger& logger;
     NowMs now_ms = system_now_ms;
   };
@@ -54,8 +54,8 @@ class TimerService {
   TimerService(const TimerService&) = delete;
   TimerService& operator=(const TimerService&) = delete;
 
-  /// After the store was started.
-  void start();
+  /// After the store was started. `store_host`: the address that this broker registers with.
+  void start(store::HostAddress store_host);
   /// Ends deliveries; what waits, waits for the next start. Before the store stops.
   void stop();
 
@@ -65,6 +65,8 @@ class TimerService {
   /// waits there is appended again, and a later call answers true once the copies are on disk. Waits a little.
   [[nodiscard]] bool may_remove(store::LogOffset new_begin);
   [[nodiscard]] Figures figures() const;  ///< Thread: any.
+  /// The same for brokerStatus.
+  [[nodiscard]] std::map<std::string, std::string> figure_table() const;
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -102,8 +104,9 @@ class TimerService {
 
   const Options options_;
   const Parts parts_;
-  std::unique_ptr<TimerDb> db_;  // the thread's, as everything down to mutex_
-  Checkpoint delivered_;         // what need not be delivered when rebuilding
+  store::HostAddress store_host_;  // constant after start()
+  std::unique_ptr<TimerDb> db_;    // the thread's, as everything down to mutex_
+  Checkpoint delivered_;           // what need not be delivered when rebuilding
   bool rebuilding_ = false;
   store::QueueOffset deliver_from_ = 0;  // nothing is delivered before the queue was read up to here
   bool idle_ = false;

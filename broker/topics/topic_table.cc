@@ -12,9 +12,9 @@ namespace apogee::broker {
 
 namespace {
 
-constexpr std::array<std::string_view, 6> kClosedToSenders = {
-    "SCHEDULE_TOPIC_XXXX",        "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC",
-    "TRANS_CHECK_MAX_TIME_TOPIC", "SELF_TEST_TOPIC",          "OFFSET_MOVED_EVENT"};
+constexpr std::array<std::string_view, 7> kClosedToSenders = {
+    "SCHEDULE_TOPIC_XXXX", "RMQ_SYS_TRANS_HALF_TOPIC", "RMQ_SYS_TRANS_OP_HALF_TOPIC", "TRANS_CHECK_MAX_TIME_TOPIC",
+    "SELF_TEST_TOPIC",     "OFFSET_MOVED_EVENT",       "rmq_sys_wheel_timer"};
 constexpr std::string_view kSystemTopicPrefix = "rmq_sys_";
 constexpr int32_t kReadWrite = remoting::perm::kRead | remoting::perm::kWrite;
 

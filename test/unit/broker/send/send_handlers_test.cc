@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "broker/schedule/delay_levels.h"
+#include "broker/timers/timer_rule.h"
 #include "common/base/text.h"
 #include "common/message/batch.h"
 #include "common/message/property_names.h"
@@ -41,6 +42,7 @@ struct SendBench {
     add("T", 4);
     groups = std::make_unique<SubscriptionGroups>(SubscriptionGroups::Options{"", true}, quiet);
     REQUIRE(groups->load());
+    put.add_rule(timer_rule([this] { return config.timer_limits(); }, system_now_ms));
     put.add_rule(delay_rule(18));
     operation = std::make_unique<SendOperation>(
         SendOperation::Parts{config, *topics, *groups, stats, put, host(), "127.0.0.1", system_now_ms});
@@ -217,13 +219,7 @@ TEST_CASE("messages that are illegal, or not supported yet, get 13", "[broker][s
   CHECK(bench.send({}, std::string(100, 'x')).code == 0);
   check_refused(bench.send({{"i", "a\x01" + std::string(33'000, 'x')}}), 13, "properties");
   check_refused(bench.send({{"i", "no separators"}}), 13, "properties");
-  for (const char* properties : {"TIMER_DELAY_SEC\x01"
-                                 "5",
-                                 "TIMER_DELAY_MS\x01"
-                                 "5",
-                                 "TIMER_DELIVER_MS\x01"
-                                 "5",
-                                 "TRAN_MSG\x01true",
+  for (const char* properties : {"TRAN_MSG\x01true",
                                  "INNER_NUM\x01"
                                  "2"})
     check_refused(bench.send({{"i", properties}}), 13, "not supported by this release");
@@ -269,6 +265,43 @@ TEST_CASE("a delayed message waits in the queue of its level", "[broker][send][d
     check_refused(send(bad), 13, "its delay level (DELAY) \"" + std::string(bad) + "\"");
   }
   check_refused(bench.send({{"b", "SCHEDULE_TOPIC_XXXX"}}), 16, "forbidden");
+}
+
+TEST_CASE("a message that asks for an instant waits in the timer topic", "[broker][send][timer]") {
+  SendBench bench;
+  auto send = [&](const std::string& name, const std::string& value, const char* topic = "T") {
+    return bench.send({{"b", topic}, {"i", "k\x01v\x02" + name + "\x01" + value}});
+  };
+  auto answer = send("TIMER_DELAY_SEC", "5");
+  CHECK(answer.code == 0);
+  CHECK(answer.ext.get("queueId") == "1");
+  auto waiting = bench.store.message("rmq_sys_wheel_timer", 0, 0);
+  CHECK(waiting.body == "hello");
+  CHECK(property_of(waiting, "REAL_TOPIC") == "T");
+  CHECK(property_of(waiting, "REAL_QID") == "1");
+  CHECK(property_of(waiting, "TIMER_OUT_MS").size() == 13);
+  CHECK(bench.store.max_offset("T", 1) == 0);
+  CHECK(send("TIMER_DELIVER_MS", "5").code == 0);  // long ago
+  CHECK(bench.store.max_offset("T", 1) == 1);
+  CHECK(send("TIMER_DELAY_MS",
+             "5\x02"
+             "DELAY\x01"
+             "1")
+            .code == 0);
+  CHECK(bench.store.max_offset("SCHEDULE_TOPIC_XXXX", 0) == 1);
+  CHECK(property_of(bench.store.message("SCHEDULE_TOPIC_XXXX", 0, 0), "TIMER_DELAY_MS") == "(none)");
+  check_refused(send("TIMER_DELAY_MS", "-5"), 13, "TIMER_DELAY_MS=\"-5\"");
+  check_refused(send("TIMER_DELAY_SEC", "259201"), 13, "timerMaxDelaySec");
+  bench.config.timer_delay_s_max = 400'000'000;
+  CHECK(send("TIMER_DELAY_SEC", "399999999").code == 0);
+  check_refused(bench.send({{"m", "true"},
+                            {"i",
+                             "TIMER_DELAY_MS\x01"
+                             "5"}}),
+                13, "a batch cannot be delayed (TIMER_*)");
+  check_refused(send("TIMER_DELAY_MS", "5", "rmq_sys_wheel_timer"), 16, "forbidden");
+  bench.config.timers_enabled = false;
+  check_refused(send("TIMER_DELAY_MS", "5"), 1, "timerWheelEnable is false");
 }
 
 TEST_CASE("batches", "[broker][send]") {
