@@ -59,7 +59,7 @@ TEST_CASE("bad messages are refused before anything is sent", "[client][send]") 
   auto delayed = apogee::prepare_send(config, ids(), Message("T", "x").set_delay_level(3), "");
   REQUIRE(delayed);
   CHECK(apogee::message::find_property(delayed->properties, "DELAY") == "3");
-  auto batch = apogee::prepare_batch(config, ids(), {Message("T", "x"), Message("T", "y").set_delay_level(1)}, "");
+  auto batch = apogee::prepare_batches(config, ids(), {Message("T", "x"), Message("T", "y").set_delay_level(1)}, "");
   REQUIRE_FALSE(batch);
   CHECK(batch.error().code == Errc::kInvalidArgument);
 }
