@@ -383,7 +383,8 @@ Status Broker::Impl::start() {
     delays->on_arrivals(arrivals);
     timers->on_arrivals(arrivals);
   });
-  store->set_removal_listener([this](store::LogOffset new_begin) { return timers->may_remove(new_begin); });
+  store->set_removal_listener(
+      [this](store::LogOffset new_begin) { return delays->may_remove(new_begin) && timers->may_remove(new_begin); });
   APOGEE_TRY(store->start());
   started = true;
   APOGEE_TRY(listen());

@@ -296,6 +296,22 @@ Status DelayService::save(int64_t interval_ms) {
   return {};
 }
 
+bool DelayService::may_remove(store::LogOffset new_begin) const {
+  std::lock_guard lock(save_mutex_);
+  for (const auto& level : levels_) {
+    int64_t offset = level.offset;
+    // Where a restart would begin.
+    if (!parts_.file.empty()) {
+      auto saved = saved_.find(level.number());
+      offset = std::min(offset, saved == saved_.end() ? 0 : saved->second);
+    }
+    offset = std::max(offset, parts_.store.min_offset(kScheduleTopic, level.queue_id));
+    const auto first = parts_.store.queue_entries(kScheduleTopic, level.queue_id, offset, 1);
+    if (!first.empty() && first.front().physical_offset < new_begin) return false;
+  }
+  return true;
+}
+
 std::map<std::string, std::string> DelayService::figures() const {
   std::map<std::string, std::string> figures;
   for (const auto& level : levels_) {

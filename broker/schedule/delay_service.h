@@ -61,6 +61,9 @@ class DelayService {
   /// then is on disk, so that a power loss takes no message away that counts as delivered. Call every 200 ms, and
   /// with 0 after the store was stopped. Blocks on disk. Thread: any. Errors: kIo, kDiskFull.
   [[nodiscard]] Status save(int64_t interval_ms);
+  /// For MessageStore::set_removal_listener: whether nothing in front of this offset of the log waits, nor would again
+  /// after a crash. A file that holds such a message stays until the message is delivered. Thread: any.
+  [[nodiscard]] bool may_remove(store::LogOffset new_begin) const;
   /// For GET_BROKER_RUNTIME_INFO: "scheduleMessageOffset_LEVEL" is "next offset,max offset". Thread: any.
   [[nodiscard]] std::map<std::string, std::string> figures() const;
   [[nodiscard]] int64_t delivered_total() const { return delivered_.load(std::memory_order_relaxed); }

@@ -22,4 +22,9 @@ struct MessageAccess {
   static const std::string& preferred_broker(const Message& message) { return message.preferred_broker_; }
 };
 
+/// Whether the message is to be delivered at an instant.
+[[nodiscard]] inline bool has_instant(const Message& message) {
+  return message.deliver_at_ms().has_value() || message.deliver_after().has_value();
+}
+
 }  // namespace apogee

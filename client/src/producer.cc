@@ -173,6 +173,7 @@ std::future<Result<SendReceipt>> Producer::send_future(const Message& message, c
 Status Producer::send_oneway(const Message& message, const SendOptions& options) {
   return impl_->send_oneway(message, options);
 }
+Status Producer::cancel_timer(const SendReceipt& receipt) { return impl_->cancel_timer(receipt); }
 Result<SendReceipt> Producer::send_batch(const std::vector<Message>& messages, const SendOptions& options) {
   return impl_->wait_for("send_batch",
                          [&](SendCallback done) { impl_->send_list(messages, options, std::move(done)); });

@@ -55,6 +55,7 @@ class Producer::Impl {
   void send(const Message& message, SendOptions options, bool oneway, SendCallback done);
   void send_list(const std::vector<Message>& messages, SendOptions options, SendCallback done);
   Result<SendReceipt> wait_for(const char* method, const std::function<void(SendCallback)>& start);
+  Status cancel_timer(const SendReceipt& receipt);
   Status send_oneway(const Message& message, const SendOptions& options);
   Result<std::vector<MessageQueue>> queues(const std::string& topic);
   void request(const Message& message, SendOptions options, RequestCallback done);

@@ -4,6 +4,7 @@
 #include "client/src/message_access.h"
 #include "client/src/producer_impl.h"
 #include "common/base/text.h"
+#include "common/message/property_names.h"
 
 namespace apogee {
 
@@ -80,6 +81,20 @@ void Producer::Impl::send(const Message& message, SendOptions options, bool onew
   auto prepared = prepare_send(config_, *ids_, message, options.sharding_key);
   if (!prepared) return done(std::move(prepared).error());
   submit(std::move(*prepared), message, std::move(options), oneway, std::move(done));
+}
+
+Status Producer::Impl::cancel_timer(const SendReceipt& receipt) {
+  if (receipt.deliver_at_ms <= 0 || receipt.msg_id.empty() || receipt.queue.broker_name.empty()) {
+    return Error{Errc::kInvalidArgument, "receipt: it is not that of a message with an instant"};
+  }
+  Message cancellation(receipt.queue.topic, "-");
+  cancellation.set_deliver_at(receipt.deliver_at_ms);
+  MessageAccess::set_system_property(cancellation, std::string(message::property::kTimerDeleteUniqueKey),
+                                     with_namespace(config_.name_space, receipt.queue.topic) + "+" + receipt.msg_id);
+  APOGEE_TRY(wait_for("cancel_timer", [&](SendCallback done) {
+    send(cancellation, SendOptions::to(receipt.queue), false, std::move(done));
+  }));
+  return {};
 }
 
 std::chrono::milliseconds Producer::Impl::timeout_of(const SendOptions& options) const {

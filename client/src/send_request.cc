@@ -82,6 +82,13 @@ constexpr std::string_view kReserved[] = {"KEYS",
                                           "PROPERTY_FORWARD_QUEUE_ID",
                                           "REDIRECT"};
 
+// Beyond any horizon rather than over the end of the number.
+int64_t instant_of(const Message& message) {
+  if (message.deliver_at_ms()) return *message.deliver_at_ms();
+  const int64_t now = now_ms(), delay = message.deliver_after()->count();
+  return delay > INT64_MAX - now ? INT64_MAX : now + delay;
+}
+
 Status check_message(const ProducerConfig& config, const Message& message) {
   APOGEE_TRY(check_topic_name(message.topic()));
   if (message.body().empty()) return Error{Errc::kInvalidArgument, "body: is empty"};
@@ -97,6 +104,16 @@ Status check_message(const ProducerConfig& config, const Message& message) {
   }
   if (message.delay_level() < 0) {
     return Error{Errc::kInvalidArgument, "delay level: " + std::to_string(message.delay_level()) + " is below 0"};
+  }
+  if (message.deliver_at_ms() && *message.deliver_at_ms() < 0) {
+    return Error{Errc::kInvalidArgument, "deliver at: " + std::to_string(*message.deliver_at_ms()) + " is below 0"};
+  }
+  if (message.deliver_after() && message.deliver_after()->count() < 0) {
+    return Error{Errc::kInvalidArgument,
+                 "deliver after: " + std::to_string(message.deliver_after()->count()) + " ms is below 0"};
+  }
+  if (message.delay_level() > 0 && has_instant(message)) {
+    return Error{Errc::kInvalidArgument, "delay level: a message has a level or an instant, not both"};
   }
   if (!message.tags().empty()) APOGEE_TRY(message::check_property(property::kTags, message.tags()));
   if (!message.keys().empty()) APOGEE_TRY(message::check_property(property::kKeys, message.keys()));
@@ -155,6 +172,10 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
   send.unique_id = ids.next(now_ms());
   send.flag = message.flag();
   APOGEE_TRY_ASSIGN(send.properties, properties_of(message, send.unique_id, sharding_key));
+  if (has_instant(message)) {
+    send.deliver_at_ms = instant_of(message);
+    message::append_property(send.properties, property::kTimerDeliverMs, std::to_string(send.deliver_at_ms));
+  }
   if (!config.name_space.empty()) message::append_property(send.properties, property::kInstanceId, config.name_space);
   if (config.compress_body_bytes_min > 0 && message.body().size() >= config.compress_body_bytes_min) {
     APOGEE_TRY_ASSIGN(auto packed,
@@ -182,6 +203,9 @@ Result<std::vector<PreparedSend>> prepare_batches(const ProducerConfig& config, 
     if (is_reply(message)) return Error{Errc::kInvalidArgument, "messages: a reply cannot be sent in a batch"};
     if (message.topic() != messages.front().topic()) {
       return Error{Errc::kInvalidArgument, "topic: the messages of a batch must have one topic"};
+    }
+    if (has_instant(message)) {
+      return Error{Errc::kInvalidArgument, "deliver at: the messages of a batch cannot be delayed"};
     }
     if (message.delay_level() != 0) {
       return Error{Errc::kInvalidArgument, "delay level: the messages of a batch cannot be delayed"};
@@ -256,6 +280,7 @@ Result<SendReceipt> read_send_reply(const Command& reply, const PreparedSend& se
   receipt.offset_msg_id = std::string(*id);
   receipt.queue = {queue.topic, queue.broker_name, *queue_id};
   receipt.queue_offset = *offset;
+  receipt.deliver_at_ms = send.deliver_at_ms;
   receipt.transaction_id = std::string(reply.ext.get("transactionId").value_or(""));
   receipt.region_id = std::string(reply.ext.get("MSG_REGION").value_or("DefaultRegion"));
   receipt.trace_on = reply.ext.get("TRACE_ON").value_or("true") != "false";

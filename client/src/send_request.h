@@ -25,7 +25,8 @@ struct PreparedSend {
   int32_t sys_flag = 0;
   bool batch = false;
   size_t messages = 1;
-  bool reply = false;  ///< to a request: the broker pushes it to the requester
+  int64_t deliver_at_ms = 0;  ///< 0: none
+  bool reply = false;         ///< to a request: the broker pushes it to the requester
   int32_t reconsume_times = 0;
   int32_t max_reconsume_times = -1;  ///< -1: not sent
 };

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -40,6 +41,16 @@ class Message {
   /// (1s 5s 10s 30s 1m 2m ... 10m 20m 30m 1h 2h unless configured otherwise), one above the last is the last, 0 no
   /// delay (default). A negative one is refused by the send, and so is a batch with a delayed message.
   Message& set_delay_level(int32_t level) { return delay_level_ = level, *this; }
+  /// Consumers get the message at this instant, in milliseconds since 1970 by the broker's clock; at once when it is
+  /// over. The broker refuses (kBroker, 13) what is farther away than its timerMaxDelaySec, three days unless
+  /// configured otherwise. Not with a delay level, and not in a batch. See Producer::cancel_timer.
+  Message& set_deliver_at(int64_t ms_since_1970) {
+    return deliver_at_ms_ = ms_since_1970, deliver_after_.reset(), *this;
+  }
+  /// The same, counted from when the message is sent, by this machine's clock.
+  Message& set_deliver_after(std::chrono::milliseconds delay) {
+    return deliver_after_ = delay, deliver_at_ms_.reset(), *this;
+  }
 
   [[nodiscard]] const std::string& topic() const { return topic_; }
   [[nodiscard]] const std::string& body() const { return body_; }
@@ -49,6 +60,8 @@ class Message {
   [[nodiscard]] int32_t flag() const { return flag_; }
   [[nodiscard]] bool wait_store_ok() const { return wait_store_ok_; }
   [[nodiscard]] int32_t delay_level() const { return delay_level_; }
+  [[nodiscard]] std::optional<int64_t> deliver_at_ms() const { return deliver_at_ms_; }
+  [[nodiscard]] std::optional<std::chrono::milliseconds> deliver_after() const { return deliver_after_; }
 
  private:
   std::string topic_;
@@ -61,6 +74,8 @@ class Message {
   std::string preferred_broker_;
   int32_t flag_ = 0;
   int32_t delay_level_ = 0;
+  std::optional<int64_t> deliver_at_ms_;
+  std::optional<std::chrono::milliseconds> deliver_after_;
   bool wait_store_ok_ = true;
 };
 

@@ -76,7 +76,8 @@ struct SendReceipt {
   int64_t queue_offset = 0;  ///< of a batch the first
   std::string transaction_id;
   std::string region_id;
-  bool trace_on = true;  ///< whether the broker wants traces
+  int64_t deliver_at_ms = 0;  ///< since 1970, of a message with an instant (set_deliver_at, ..._after); 0: none
+  bool trace_on = true;       ///< whether the broker wants traces
   /// Of a list that send_batch() had to split: the receipt of each part; the fields above are of all of them.
   std::vector<SendReceipt> parts;
 };
@@ -139,6 +140,12 @@ class Producer {
   [[nodiscard]] std::future<Result<SendReceipt>> send_future(const Message& message, const SendOptions& options = {});
   /// Returns when the message was handed to the connection; nobody knows whether it was stored.
   [[nodiscard]] Status send_oneway(const Message& message, const SendOptions& options = {});
+
+  /// Takes a message back that waits for its instant; `receipt` is that of its send. Success says that the
+  /// cancellation is stored, also when the message went out at the same moment or was cancelled before.
+  /// Errors: those of a send; kInvalidArgument when the receipt names no instant; kBroker with code 13 when the
+  /// instant is over.
+  [[nodiscard]] Status cancel_timer(const SendReceipt& receipt);
 
   /// They must have one topic and one wait_store_ok, and go to one queue. All messages or none, unless they have more
   /// than message_bytes_max bytes: then they are sent as several batches one after the other, of which each is stored
