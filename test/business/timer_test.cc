@@ -187,7 +187,8 @@ TEST_CASE("Timers: what waits outlives restarts, its log files and its database"
   // Everything that is full has expired, but goes only when asked for.
   const auto hour = std::to_string((wall_ms() / 3'600'000 + 12) % 24);
   Cluster cluster({"--mappedFileSizeCommitLog", "65536", "--fileReservedTime", "0", "--deleteWhen", hour,
-                   "--messageDelayLevel", "1s 6s"});
+                   "--messageDelayLevel", "1s 3s", "--flushDelayOffsetInterval", "100", "--flushCommitLogLeastPages",
+                   "0", "--flushIntervalCommitLog", "50"});
   cluster.create_topic(kTopic, 1);
   cluster.create_topic("Filler", 1);
   Producer producer(producer_config(cluster));

@@ -55,7 +55,8 @@ TEST_CASE("Timers: many that wait cost neither start-up time nor memory", "[brok
   REQUIRE(bench.waiting(count - due_count));
   const double delivered_s = seconds_since(start);
   CHECK(bench.store->max_offset("T", 0) == due_count);
-  std::cout << "timers: " << count << " stored and indexed in " << filled_s << " s; with them waiting, store and timers "
+  std::cout << "timers: " << count << " stored and indexed in " << filled_s
+            << " s; with them waiting, store and timers "
             << "open in " << opened_s * 1'000 << " ms and take " << grown / 1'024 << " KiB; " << due_count
             << " due at one instant are delivered in " << delivered_s * 1'000 << " ms\n";
   CHECK(grown < 100LL << 20);
