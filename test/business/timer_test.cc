@@ -194,14 +194,18 @@ TEST_CASE("Timers: what waits outlives restarts, its log files and its database"
   Producer producer(producer_config(cluster));
   REQUIRE(producer.start());
   AdminClient admin(admin_config(cluster));
-  const int64_t due = wall_ms() + 12'000;
+  const int64_t due = wall_ms() + 9'000;
   std::vector<std::string> wanted;
   std::optional<SendReceipt> cancelled;
   for (int i = 0; i < 30; ++i) {
     wanted.push_back("timed " + std::to_string(i));
     REQUIRE(producer.send(Message(kTopic, wanted.back()).set_deliver_at(due + i)));
   }
-  cancelled = *producer.send(Message(kTopic, "cancelled").set_deliver_at(due));
+  for (int i = 0; i < 3; ++i) {
+    auto far = producer.send(Message(kTopic, "far away").set_deliver_after(24h));
+    REQUIRE(far);
+    cancelled = *far;
+  }
   REQUIRE(producer.send(Message(kTopic, "delayed").set_delay_level(2)));
   const auto log = cluster.directory() / "store/commitlog";
   const auto first_file = log / std::string(20, '0');
@@ -212,7 +216,7 @@ TEST_CASE("Timers: what waits outlives restarts, its log files and its database"
   REQUIRE(eventually([&] { return !std::filesystem::exists(first_file); }, 60s));
   auto rolled = admin.broker_runtime_info(cluster.broker());
   REQUIRE(rolled);
-  CHECK(std::stoi((*rolled)["timerRolledTotal"]) >= 31);
+  CHECK(std::stoi((*rolled)["timerRolledTotal"]) >= 3);
   REQUIRE(producer.cancel_timer(*cancelled));
   SECTION("as it is") {}
   SECTION("after a restart without its database") {
@@ -226,6 +230,12 @@ TEST_CASE("Timers: what waits outlives restarts, its log files and its database"
   CHECK(std::count(bodies.begin(), bodies.end(), "delayed") == 1);
   bodies.erase(std::remove(bodies.begin(), bodies.end(), "delayed"), bodies.end());
   CHECK(bodies == wanted);
+  CHECK(eventually(
+      [&] {
+        auto figures = admin.broker_runtime_info(cluster.broker());
+        return figures && (*figures)["timerPending"] == "3";  // two messages far away, and the cancellation
+      },
+      60s));
 }
 
 TEST_CASE("Timers: kill -9 while they wait and fire loses none, and repeats few", "[timer][crash]") {

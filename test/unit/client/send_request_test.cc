@@ -4,6 +4,7 @@
 
 #include "client/src/client_instance.h"
 #include "client/src/latency_faults.h"
+#include "client/src/send_batches.h"
 #include "common/message/batch.h"
 #include "common/message/compression.h"
 #include "common/message/properties.h"
@@ -62,6 +63,21 @@ TEST_CASE("bad messages are refused before anything is sent", "[client][send]") 
   auto batch = apogee::prepare_batches(config, ids(), {Message("T", "x"), Message("T", "y").set_delay_level(1)}, "");
   REQUIRE_FALSE(batch);
   CHECK(batch.error().code == Errc::kInvalidArgument);
+
+  using std::chrono::milliseconds;
+  CHECK(code(Message("T", "x").set_deliver_at(-1)) == "invalid argument");
+  CHECK(code(Message("T", "x").set_deliver_after(milliseconds(-1))) == "invalid argument");
+  CHECK(code(Message("T", "x").set_deliver_at(5).set_delay_level(1)) == "invalid argument");
+  CHECK(code(Message("T", "x").set_deliver_after(milliseconds(5)).set_deliver_at(-1).set_deliver_at(5)) == "ok");
+  auto timed = apogee::prepare_send(config, ids(), Message("T", "x").set_deliver_at(1'700'000'000'123), "");
+  REQUIRE(timed);
+  CHECK(timed->deliver_at_ms == 1'700'000'000'123);
+  CHECK(apogee::message::find_property(timed->properties, "TIMER_DELIVER_MS") == "1700000000123");
+  CHECK_FALSE(apogee::may_be_gathered(*timed));
+  auto far = apogee::prepare_send(config, ids(), Message("T", "x").set_deliver_after(milliseconds::max()), "");
+  REQUIRE(far);
+  CHECK(far->deliver_at_ms == INT64_MAX);
+  CHECK_FALSE(apogee::prepare_batches(config, ids(), {Message("T", "x").set_deliver_at(5)}, ""));
 }
 
 TEST_CASE("a message is prepared once for all attempts", "[client][send]") {
