@@ -47,6 +47,7 @@ void add_rows(RequestTable& table, AdminHandlers handlers) {
   on_readers(Code::kDeleteSubscriptiongroup, handlers.groups, &GroupAdminHandlers::delete_group);
   on_readers(Code::kGetAllSubscriptiongroupConfig, handlers.groups, &GroupAdminHandlers::all_group_config);
   on_readers(Code::kGetSubscriptiongroupConfig, handlers.groups, &GroupAdminHandlers::group_config);
+  on_readers(Code::kSetMessageRequestMode, handlers.groups, &GroupAdminHandlers::set_request_mode);
   on_readers(Code::kGetAllConsumerOffset, handlers.groups, &GroupAdminHandlers::all_consumer_offset);
   on_readers(Code::kCloneGroupOffset, handlers.groups, &GroupAdminHandlers::clone_offsets);
   on_readers(Code::kGetConsumerConnectionList, handlers.groups, &GroupAdminHandlers::consumer_connections);

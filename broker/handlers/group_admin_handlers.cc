@@ -5,9 +5,11 @@
 #include <utility>
 
 #include "broker/handlers/request_fields.h"
+#include "common/base/text.h"
 #include "common/remoting/bodies/client_bodies.h"
 #include "common/remoting/bodies/group_bodies.h"
 #include "common/remoting/bodies/kv_bodies.h"
+#include "common/remoting/bodies/request_mode_bodies.h"
 
 namespace apogee::broker {
 
@@ -221,6 +223,22 @@ void GroupAdminHandlers::subscription_by_consumer(const remoting::Caller& /*call
   std::string body = "{\"group\":" + quoted(name);
   if (subscription != nullptr) body += ",\"subscriptionData\":" + encode(body_of(*subscription));
   accept(request, respond, body + ",\"topic\":" + quoted(topic) + "}");
+}
+
+void GroupAdminHandlers::set_request_mode(const remoting::Caller& /*caller*/, remoting::Command request,
+                                          remoting::Responder respond) {
+  auto body = remoting::decode_set_message_request_mode_body(request.body.bytes);
+  if (!body) return refuse_body(request, respond, "SetMessageRequestModeRequestBody", body.error());
+  if (is_retry_topic(body->topic))
+    return refuse(request, respond, code::kNoPermission, "retry topic is not allowed to set mode");
+  if (parts_.topics.find(body->topic) == nullptr)
+    return refuse(request, respond, code::kTopicNotExist, "topic[" + body->topic + "] not exist");
+  if (parts_.groups.find(body->consumer_group) == nullptr)
+    return refuse(request, respond, code::kSubscriptionGroupNotExist, "group[" + body->consumer_group + "] not exist");
+  if (body->mode != remoting::MessageRequestMode::kPull)
+    return refuse(request, respond, code::kRequestCodeNotSupported,
+                  "this broker has no POP consumption: the members of every group pull");
+  accept(request, respond);
 }
 
 }  // namespace apogee::broker

@@ -48,6 +48,9 @@ class GroupAdminHandlers {
   void subscription_by_consumer(const remoting::Caller& caller, remoting::Command request,
                                 remoting::Responder respond);                                                 ///< 345
   void group_config(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);  ///< 352
+  /// Groups pull here: PULL is what they do already, POP is refused.
+  void set_request_mode(const remoting::Caller& caller, remoting::Command request,
+                        remoting::Responder respond);  ///< 401
 
  private:
   Parts parts_;

@@ -1,3 +1,5 @@
+#include "test/support/mqadmin.h"
+
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
@@ -23,48 +25,12 @@ using nlohmann::json;
 
 using apogee::test::Ran;
 
-/// Runs build/.../mqadmin; NAMESRV_ADDR is what is given, or not set.
+using apogee::test::Admin;
+using apogee::test::contains;
+
 Ran run(const std::vector<std::string>& arguments, const std::string& namesrv = "") {
-  std::vector<std::string> environment{"TZ=UTC"};
-  if (!namesrv.empty()) environment.push_back("NAMESRV_ADDR=" + namesrv);
-  return apogee::test::run_program("tools/mqadmin", arguments, environment);
+  return apogee::test::run_mqadmin(arguments, namesrv);
 }
-
-size_t lines(const std::string& text) { return static_cast<size_t>(std::count(text.begin(), text.end(), '\n')); }
-
-/// mqadmin with the NameServer of a test cluster.
-struct Admin {
-  std::string namesrv;
-
-  /// Must succeed; what it printed.
-  std::string text(std::vector<std::string> arguments) const {
-    auto ran = run(arguments, namesrv);
-    INFO(arguments[0] << ": " << ran.err);
-    REQUIRE(ran.exit_code == 0);
-    CHECK(ran.err.empty());
-    return ran.out;
-  }
-  /// The same with --json.
-  json parsed(std::vector<std::string> arguments) const {
-    arguments.emplace_back("--json");
-    auto out = text(arguments);
-    INFO(arguments[0] << " printed " << out);
-    auto value = json::parse(out, nullptr, false);
-    REQUIRE_FALSE(value.is_discarded());
-    return value;
-  }
-  /// Must fail with one line; that line.
-  std::string failure(const std::vector<std::string>& arguments, int exit_code = 1) const {
-    auto ran = run(arguments, namesrv);
-    INFO(arguments[0] << " printed " << ran.out);
-    CHECK(ran.exit_code == exit_code);
-    CHECK(lines(ran.err) == 1);
-    CHECK(ran.err.rfind("mqadmin: ", 0) == 0);
-    return ran.err;
-  }
-};
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 /// A NameServer and a broker, and mqadmin looking at them.
 struct World {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -64,12 +65,15 @@ class Invocation {
   [[nodiscard]] Result<std::optional<int64_t>> time(char letter) const;
 
   [[nodiscard]] const std::string& name_servers() const { return name_servers_; }
+  /// Of the client; before it is first asked for.
+  void set_request_timeout(std::chrono::milliseconds timeout) { request_timeout_ = timeout; }
   /// Made when first asked for, so that commands that need no server start no thread.
   apogee::AdminClient& client();
 
  private:
   std::string name_servers_;
   std::map<char, std::string> values_;
+  std::optional<std::chrono::milliseconds> request_timeout_;
   std::unique_ptr<apogee::AdminClient> client_;
 
  public:

@@ -201,6 +201,7 @@ apogee::AdminClient& Invocation::client() {
   if (!client_) {
     apogee::AdminConfig config;
     config.name_servers = name_servers_;
+    if (request_timeout_) config.request_timeout = *request_timeout_;
     client_ = std::make_unique<apogee::AdminClient>(std::move(config));
   }
   return *client_;

@@ -49,6 +49,7 @@ class Table {
       : columns_(std::move(columns)), with_header_(with_header) {}
   void row(std::vector<Cell> cells) { rows_.push_back(std::move(cells)); }
   [[nodiscard]] bool empty() const { return rows_.empty(); }
+  [[nodiscard]] size_t size() const { return rows_.size(); }
   /// In a pipe or a file the columns have at least the widths of RocketMQ's mqadmin. On a terminal they are as narrow
   /// as they can be, with numbers at the right, and what does not fit is shown as a block of lines for each row.
   [[nodiscard]] std::string to_text(const Screen& screen) const;

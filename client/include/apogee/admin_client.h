@@ -54,6 +54,11 @@ class AdminClient {
   [[nodiscard]] Result<Properties> broker_config(const std::string& address);
   [[nodiscard]] Status update_broker_config(const std::string& address, const std::string& key,
                                             const std::string& value);
+  /// name: such as TOPIC_PUT_NUMS; key: such as the topic, or "topic@group". nullopt: the broker has counted nothing.
+  [[nodiscard]] Result<std::optional<admin::Counter>> broker_counter(const std::string& address,
+                                                                     const std::string& name, const std::string& key);
+  /// Topics that the broker itself uses.
+  [[nodiscard]] Result<std::vector<std::string>> system_topics(const std::string& broker_address);
 
   // What is on a broker's disk.
   /// Removes queues whose messages have all expired.
@@ -92,6 +97,9 @@ class AdminClient {
   /// Sets how many queues of an ordered topic each broker has. Brokers not named here stay, unless `replace`.
   [[nodiscard]] Status update_order_config(const std::string& topic, const std::map<std::string, int32_t>& queues,
                                            bool replace);
+  /// "broker:queues;broker:queues". Error: kNotFound when the topic has none.
+  [[nodiscard]] Result<std::string> order_config(const std::string& topic);
+  [[nodiscard]] Status delete_order_config(const std::string& topic);
   [[nodiscard]] Status delete_topic_on_broker(const std::string& broker_address, const std::string& topic);
   [[nodiscard]] Status delete_topic_on_namesrv(const std::string& topic, const std::string& cluster = "");
   /// From the cluster's masters and from the NameServers.
@@ -102,6 +110,8 @@ class AdminClient {
 
   // Groups and clients.
   [[nodiscard]] Result<std::map<std::string, admin::GroupConfig>> groups(const std::string& broker_address);
+  /// Error: kNotFound when the broker does not have the group.
+  [[nodiscard]] Result<admin::GroupConfig> group_config(const std::string& broker_address, const std::string& group);
   [[nodiscard]] Status create_group(const std::string& broker_address, const admin::GroupConfig& config);
   [[nodiscard]] Status create_group_in_cluster(const std::string& cluster, const admin::GroupConfig& config,
                                                const BrokerDone& done = nullptr);
@@ -111,10 +121,20 @@ class AdminClient {
                                                bool remove_offsets, const BrokerDone& done = nullptr);
   /// topic: empty = all topics that the group has offsets for.
   [[nodiscard]] Result<admin::GroupProgress> group_progress(const std::string& group, const std::string& topic = "");
+  /// How long messages have been waiting for the group, by queue.
+  [[nodiscard]] Result<std::map<MessageQueue, admin::ConsumeTimes>> consume_times(const std::string& group,
+                                                                                  const std::string& topic);
+  /// Of all groups of one broker, or of its ordered topics only.
+  [[nodiscard]] Result<admin::BrokerLag> broker_lag(const std::string& broker_address, bool ordered_only);
   /// broker_address: empty = a broker that has the group's retry topic. kNotFound when nobody is connected.
   [[nodiscard]] Result<admin::GroupClients> group_clients(const std::string& group,
                                                           const std::string& broker_address = "");
   [[nodiscard]] Result<std::vector<admin::Client>> producer_clients(const std::string& group, const std::string& topic);
+  /// Every producer that is connected to the broker, by group.
+  [[nodiscard]] Result<std::map<std::string, std::vector<admin::ProducerClient>>> producers(
+      const std::string& broker_address);
+  /// Has the members of a group pull or pop. Error: kUnsupported from a broker without POP.
+  [[nodiscard]] Status set_consume_mode(const std::string& broker_address, const admin::ConsumeModeChange& change);
   [[nodiscard]] Result<admin::ConsumerState> consumer_state(const std::string& group, const std::string& client_id,
                                                             bool with_stacks, const std::string& broker_address = "");
   /// Offsets that the members of a group hold, by client id. client_id: empty = all members.
@@ -148,6 +168,15 @@ class AdminClient {
   /// msg_id: either id of a message, the one that its producer gave it or the offset id; of several copies the
   /// first. Error: kNotFound.
   [[nodiscard]] Result<ReceivedMessage> find_message(const std::string& topic, const std::string& msg_id);
+  /// What each group that reads the message's topic did with it.
+  [[nodiscard]] Result<std::vector<admin::MessageTrack>> message_track(const ReceivedMessage& message);
+  /// The queues that messages of the topic can be sent to, sorted by broker name and queue id.
+  [[nodiscard]] Result<std::vector<MessageQueue>> writable_queues(const std::string& topic);
+  /// Sends a stored message once more: body (compressed if it was), keys, tags, flag, id, time of birth and the
+  /// application's properties; what belongs to its former way (delay, timer, transaction, retry) is left out.
+  /// more: further properties.
+  [[nodiscard]] Result<SendReceipt> send_copy(const ReceivedMessage& message, const MessageQueue& to,
+                                              const Properties& more = {});
   [[nodiscard]] Result<ReceivedMessage> message_by_offset(const MessageQueue& queue, int64_t offset);
   /// Lets one running consumer consume a stored message now.
   [[nodiscard]] Result<admin::ConsumedDirectly> consume_directly(const std::string& group, const std::string& client_id,

@@ -55,6 +55,18 @@ struct QueueRange {
   int64_t last_update_ms = 0;  ///< ms since 1970; 0 = no message
 };
 
+/// A counter of a broker over one span of time.
+struct CounterSpan {
+  int64_t sum = 0;
+  double per_second = 0;
+  double average = 0;  ///< value a call
+};
+struct Counter {
+  CounterSpan minute, hour, day;
+  /// Of the longest span that has been counted.
+  [[nodiscard]] int64_t last_24_hours() const { return day.sum != 0 ? day.sum : hour.sum != 0 ? hour.sum : minute.sum; }
+};
+
 /// An entry of a queue, which leads to a message in the log.
 struct QueueEntry {
   int64_t physical_offset = 0;

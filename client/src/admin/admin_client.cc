@@ -265,6 +265,10 @@ Status AdminClient::update_order_config(const std::string& topic, const std::map
   return put_kv(kOrderSpace, topic, text);
 }
 
+Result<std::string> AdminClient::order_config(const std::string& topic) { return kv(kOrderSpace, topic); }
+
+Status AdminClient::delete_order_config(const std::string& topic) { return delete_kv(kOrderSpace, topic); }
+
 Status AdminClient::delete_topic_on_broker(const std::string& broker_address, const std::string& topic) {
   auto request = Command::request(RequestCode::kDeleteTopicInBroker);
   request.ext.set("topic", topic);

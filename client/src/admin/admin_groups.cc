@@ -23,6 +23,22 @@ admin::Client client_from(const remoting::Connection& connection) {
   return {connection.client_id, connection.client_addr, connection.language, connection.version};
 }
 
+admin::GroupConfig config_from(const remoting::SubscriptionGroupConfig& config) {
+  return {config.group_name,
+          config.consume_enable,
+          config.consume_from_min_enable,
+          config.consume_broadcast_enable,
+          config.retry_queue_nums,
+          config.retry_max_times,
+          config.broker_id,
+          config.which_broker_when_consume_slowly,
+          config.notify_consumer_ids_changed_enable,
+          config.consume_message_orderly,
+          config.consume_timeout_minute,
+          config.group_sys_flag,
+          config.attributes};
+}
+
 bool nobody_there(const Error& error) {
   return error.code == Errc::kNotFound || error.response_code == remoting::response_code::kSystemError;
 }
@@ -51,17 +67,28 @@ Result<std::map<std::string, admin::GroupConfig>> AdminClient::groups(const std:
                     admin::decode_body(broker_address, answer, remoting::decode_subscription_group_wrapper));
   std::map<std::string, admin::GroupConfig> configs;
   for (const auto& [name, config] : table.subscription_group_table) {
-    configs[name] = {name,
-                     config.consume_enable,
-                     config.consume_from_min_enable,
-                     config.consume_broadcast_enable,
-                     config.retry_queue_nums,
-                     config.retry_max_times,
-                     config.broker_id,
-                     config.which_broker_when_consume_slowly,
-                     config.notify_consumer_ids_changed_enable};
+    configs[name] = config_from(config);
   }
   return configs;
+}
+
+Result<admin::GroupConfig> AdminClient::group_config(const std::string& broker_address, const std::string& group) {
+  APOGEE_TRY(check_group_name(group));
+  auto request = Command::request(RequestCode::kGetSubscriptiongroupConfig);
+  request.ext.set("group", group);
+  APOGEE_TRY_ASSIGN(auto answer, impl_->call_any(broker_address, std::move(request)));
+  if (answer.code == remoting::response_code::kSuccess) {
+    APOGEE_TRY_ASSIGN(auto config,
+                      admin::decode_body(broker_address, answer, remoting::decode_subscription_group_config));
+    if (config.group_name.empty()) config.group_name = group;
+    return config_from(config);
+  }
+  if (answer.code != remoting::response_code::kRequestCodeNotSupported) return Impl::refusal(broker_address, answer);
+  // Brokers of 4.x tell of all groups only.
+  APOGEE_TRY_ASSIGN(auto all, groups(broker_address));
+  auto found = all.find(group);
+  if (found == all.end()) return Error{Errc::kNotFound, fmt::format("{} has no group {}", broker_address, group)};
+  return std::move(found->second);
 }
 
 Status AdminClient::create_group(const std::string& broker_address, const admin::GroupConfig& config) {
@@ -76,6 +103,10 @@ Status AdminClient::create_group(const std::string& broker_address, const admin:
   body.broker_id = config.broker_id;
   body.which_broker_when_consume_slowly = config.broker_id_when_slow;
   body.notify_consumer_ids_changed_enable = config.notify_consumer_ids_changed;
+  body.consume_message_orderly = config.consume_orderly;
+  body.consume_timeout_minute = config.consume_timeout_minutes;
+  body.group_sys_flag = config.sys_flag;
+  body.attributes = config.attributes;
   auto request = Command::request(RequestCode::kUpdateAndCreateSubscriptiongroup);
   request.body = SharedBytes::from(remoting::encode(body));
   APOGEE_TRY(impl_->call(broker_address, std::move(request)));
@@ -145,7 +176,7 @@ Result<admin::GroupProgress> AdminClient::group_progress(const std::string& grou
     APOGEE_TRY_ASSIGN(auto stats, admin::decode_body(broker.second, answer, remoting::decode_consume_stats));
     all.consume_tps += stats.consume_tps;
     for (const auto& [queue, offsets] : stats.offset_table) {
-      all.queues[queue] = {offsets.broker_offset, offsets.consumer_offset, offsets.last_timestamp};
+      all.queues[queue] = admin::progress_from(offsets);
     }
   }
   return all;

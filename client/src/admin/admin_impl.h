@@ -2,6 +2,7 @@
 
 #include <map>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,6 +14,7 @@
 #include "common/message/message_id.h"
 #include "common/remoting/bodies/client_bodies.h"
 #include "common/remoting/bodies/route_bodies.h"
+#include "common/remoting/bodies/stats_bodies.h"
 #include "common/remoting/rpc_client.h"
 
 namespace apogee {
@@ -67,6 +69,15 @@ auto decode_body(const std::string& from, const remoting::Command& answer, Decod
 
 /// The address to talk to for a broker name: its master, or the slave with the lowest id; "" when it has none.
 std::string main_address(const remoting::BrokerData& broker);
+
+QueueProgress progress_from(const remoting::OffsetWrapper& offsets);
+
+/// The queues that a message may go to, of brokers that have a master; of each broker at most so many. Sorted.
+std::vector<MessageQueue> writable_queues(const remoting::TopicRouteData& route, const std::string& topic,
+                                          int32_t queues_max);
+
+/// What brokers answer to a send whose message is stored; nullopt for everything else.
+std::optional<SendStatus> stored_status(int32_t response_code);
 
 /// The configuration that a server answered. Error: kCorrupt, naming the server.
 Result<std::map<std::string, std::string>> parse_config_text(const std::string& from, std::string_view text);

@@ -32,24 +32,6 @@ int64_t now_ms() {
       .count();
 }
 
-/// The queues that a message may go to, of brokers that have a master.
-std::vector<MessageQueue> writable_queues(const remoting::TopicRouteData& route, const std::string& topic,
-                                          int32_t queues_max) {
-  std::vector<MessageQueue> queues;
-  for (const auto& queue : route.queue_datas) {
-    if ((queue.perm & remoting::perm::kWrite) == 0) continue;
-    bool has_master = std::any_of(route.broker_datas.begin(), route.broker_datas.end(), [&queue](const auto& broker) {
-      return broker.broker_name == queue.broker_name && broker.broker_addrs.count(0) != 0;
-    });
-    if (!has_master) continue;
-    for (int32_t id = 0; id < std::min(queue.write_queue_nums, queues_max); ++id) {
-      queues.push_back({topic, queue.broker_name, id});
-    }
-  }
-  std::sort(queues.begin(), queues.end());
-  return queues;
-}
-
 Result<std::string> properties_of(const Message& message, const std::string& unique_id) {
   namespace property = message::property;
   std::string text;
@@ -73,6 +55,33 @@ Result<std::string> properties_of(const Message& message, const std::string& uni
 }  // namespace
 
 namespace admin {
+
+std::vector<MessageQueue> writable_queues(const remoting::TopicRouteData& route, const std::string& topic,
+                                          int32_t queues_max) {
+  std::vector<MessageQueue> queues;
+  for (const auto& queue : route.queue_datas) {
+    if ((queue.perm & remoting::perm::kWrite) == 0) continue;
+    bool has_master = std::any_of(route.broker_datas.begin(), route.broker_datas.end(), [&queue](const auto& broker) {
+      return broker.broker_name == queue.broker_name && broker.broker_addrs.count(0) != 0;
+    });
+    if (!has_master) continue;
+    for (int32_t id = 0; id < std::min(queue.write_queue_nums, queues_max); ++id) {
+      queues.push_back({topic, queue.broker_name, id});
+    }
+  }
+  std::sort(queues.begin(), queues.end());
+  return queues;
+}
+
+std::optional<SendStatus> stored_status(int32_t response_code) {
+  switch (response_code) {
+    case rc::kSuccess: return SendStatus::kOk;
+    case rc::kFlushDiskTimeout: return SendStatus::kFlushDiskTimeout;
+    case rc::kFlushSlaveTimeout: return SendStatus::kFlushSlaveTimeout;
+    case rc::kSlaveNotAvailable: return SendStatus::kSlaveNotAvailable;
+    default: return std::nullopt;
+  }
+}
 
 const char* to_string(PullStatus status) {
   switch (status) {
@@ -103,7 +112,7 @@ Result<SendReceipt> AdminClient::send(const Message& message, const admin::SendT
   }
   if (!route) return std::move(route).error();
 
-  auto queues = writable_queues(*route, message.topic(), queues_max);
+  auto queues = admin::writable_queues(*route, message.topic(), queues_max);
   auto unwanted = [&target](const MessageQueue& queue) {
     return (!target.broker_name.empty() && queue.broker_name != target.broker_name) ||
            (target.queue_id && queue.queue_id != *target.queue_id);
@@ -136,14 +145,10 @@ Result<SendReceipt> AdminClient::send(const Message& message, const admin::SendT
   APOGEE_TRY_ASSIGN(auto address, impl_->address_of(queue.broker_name));
   APOGEE_TRY_ASSIGN(auto answer, impl_->call_any(address, std::move(request)));
 
+  const auto status = admin::stored_status(answer.code);
+  if (!status) return Impl::refusal(address, answer);
   SendReceipt receipt;
-  switch (answer.code) {
-    case rc::kSuccess: receipt.status = SendStatus::kOk; break;
-    case rc::kFlushDiskTimeout: receipt.status = SendStatus::kFlushDiskTimeout; break;
-    case rc::kFlushSlaveTimeout: receipt.status = SendStatus::kFlushSlaveTimeout; break;
-    case rc::kSlaveNotAvailable: receipt.status = SendStatus::kSlaveNotAvailable; break;
-    default: return Impl::refusal(address, answer);
-  }
+  receipt.status = *status;
   receipt.msg_id = unique_id;
   receipt.offset_msg_id = answer.ext.get("msgId").value_or("");
   receipt.queue = queue;

@@ -54,4 +54,30 @@ Status run_consume_message(Invocation& in);
 Status run_print_msg(Invocation& in);
 Status run_print_msg_by_queue(Invocation& in);
 
+// rt_commands.cc
+Status run_check_msg_send_rt(Invocation& in);
+Status run_send_msg_status(Invocation& in);
+Status run_cluster_rt(Invocation& in);
+// stats_commands.cc
+Status run_broker_consume_stats(Invocation& in);
+Status run_stats_all(Invocation& in);
+Status run_start_monitoring(Invocation& in);
+// client_commands.cc
+Status run_get_consumer_config(Invocation& in);
+Status run_consumer(Invocation& in);
+Status run_producer(Invocation& in);
+Status run_set_consume_mode(Invocation& in);
+/// An object with everything that is known of the group's configuration.
+void write_group_config(JsonWriter& json, const apogee::admin::GroupConfig& config);
+// topic_change_commands.cc
+Status run_update_order_conf(Invocation& in);
+Status run_update_topic_perm(Invocation& in);
+// export_commands.cc
+Status run_export_metadata(Invocation& in);
+Status run_export_configs(Invocation& in);
+Status run_export_metrics(Invocation& in);
+
+// drain_command.cc
+Status run_drain_topic(Invocation& in);
+
 }  // namespace mqadmin

@@ -4,6 +4,7 @@
 
 #include "common/base/text.h"
 #include "tools/mqadmin/commands/commands.h"
+#include "tools/mqadmin/commands/lag_text.h"
 
 // Consumer groups, clients and offsets of groups.
 namespace mqadmin {
@@ -34,8 +35,6 @@ void add_client(Table& table, const admin::Client& client) {
   table.row({client.client_id, client.address, client.language, admin::version_name(client.version)});
 }
 
-int64_t lag_of(const admin::QueueProgress& progress) { return progress.broker_offset - progress.consumer_offset; }
-
 /// "ip" of the client that has each queue.
 std::map<MessageQueue, std::string> owners(Invocation& in, const std::string& group) {
   std::map<MessageQueue, std::string> owner;
@@ -62,10 +61,13 @@ Status show_group_progress(Invocation& in, const std::string& group) {
                               {"#Consumer Offset", "consumerOffset", 20}};
   if (with_clients) columns.push_back({"#Client IP", "clientIp", 20});
   columns.push_back({"#Diff", "diff", 20});
-  columns.push_back({"#LastTime", "lastConsumedMs"});
+  columns.push_back({"#Inflight", "inflight", 20});
+  columns.push_back({"#LastTime", "lastConsumedMs", 20});
+  columns.push_back({"#Time Lag", "timeLagMs"});
   Table table(columns);
+  APOGEE_TRY_ASSIGN(auto lags, lag_times(in, group, progress));
   auto owner = with_clients ? owners(in, group) : std::map<MessageQueue, std::string>();
-  int64_t total = 0;
+  int64_t total = 0, in_flight = 0, longest_ms = 0;
   for (const auto& [queue, offsets] : progress.queues) {
     std::vector<Cell> row{queue.topic, queue.broker_name, queue.queue_id, offsets.broker_offset,
                           offsets.consumer_offset};
@@ -73,18 +75,29 @@ Status show_group_progress(Invocation& in, const std::string& group) {
       auto found = owner.find(queue);
       row.push_back(found == owner.end() ? Cell("N/A", "null") : Cell(found->second));
     }
-    row.emplace_back(lag_of(offsets));
+    row.emplace_back(offsets.lag());
+    row.emplace_back(offsets.in_flight);
     row.push_back(time_cell(offsets.last_consumed_ms, "N/A", false));
+    const int64_t lag_ms = offsets.lag() > 0 ? lags[queue] : 0;
+    row.push_back(lag_time_cell(lag_ms));
     table.row(std::move(row));
-    total += lag_of(offsets);
+    total += offsets.lag();
+    in_flight += offsets.in_flight;
+    longest_ms = std::max(longest_ms, lag_ms);
   }
   in.out.rows(table);
   in.out.line(fmt::format("\nConsume TPS: {:.2f}", progress.consume_tps));
-  in.out.line(fmt::format("Diff Total: {}", total));
+  in.out.line(fmt::format("Consume Diff Total: {}", total));
+  in.out.line(fmt::format("Consume Inflight Total: {}", in_flight));
+  in.out.line(fmt::format("Consume Time Lag: {}", lag_time_cell(longest_ms).text));
   JsonWriter json;
   json.begin_object().member("group", group).key("queues");
   table.to_json(json);
-  in.out.write(json.member("consumeTps", progress.consume_tps).member("diffTotal", total).end_object());
+  in.out.write(json.member("consumeTps", progress.consume_tps)
+                   .member("diffTotal", total)
+                   .member("inflightTotal", in_flight)
+                   .member("timeLagMs", longest_ms)
+                   .end_object());
   return {};
 }
 
@@ -96,7 +109,8 @@ Status show_all_groups(Invocation& in) {
                {"#Type", "type", 5},
                {"#Model", "model", 14},
                {"#TPS", "consumeTps", 7},
-               {"#Diff Total", "diffTotal"}});
+               {"#Diff Total", "diffTotal", 12},
+               {"#Time Lag", "timeLagMs"}});
   Progress bar("topics", static_cast<int64_t>(topics.size()));
   for (const auto& topic : topics) {
     bar.advance();
@@ -108,7 +122,10 @@ Status show_all_groups(Invocation& in) {
       return std::move(progress).error();
     }
     int64_t total = 0;
-    for (const auto& entry : progress->queues) total += lag_of(entry.second);
+    for (const auto& entry : progress->queues) total += entry.second.lag();
+    APOGEE_TRY_ASSIGN(auto lags, lag_times(in, group, *progress));
+    int64_t longest_ms = 0;
+    for (const auto& [queue, lag_ms] : lags) longest_ms = std::max(longest_ms, lag_ms);
     auto clients = in.client().group_clients(group);
     size_t count = clients ? clients->clients.size() : 0;
     int32_t oldest = INT32_MAX;
@@ -120,7 +137,7 @@ Status show_all_groups(Invocation& in) {
                count == 0                                     ? ""
                : clients->consume_type == "CONSUME_PASSIVELY" ? "PUSH"
                                                               : "PULL",
-               count == 0 ? "" : clients->message_model, tps, total});
+               count == 0 ? "" : clients->message_model, tps, total, lag_time_cell(longest_ms)});
   }
   bar.hide();
   in.out.table(table);
@@ -226,6 +243,8 @@ void write_state(JsonWriter& json, const admin::Client& client, const admin::Con
   json.end_object();
 }
 
+}  // namespace
+
 bool same_subscriptions(const admin::ConsumerState& a, const admin::ConsumerState& b) {
   return std::equal(a.subscriptions.begin(), a.subscriptions.end(), b.subscriptions.begin(), b.subscriptions.end(),
                     [](const admin::Subscription& x, const admin::Subscription& y) {
@@ -233,8 +252,6 @@ bool same_subscriptions(const admin::ConsumerState& a, const admin::ConsumerStat
                              x.expression_type == y.expression_type;
                     });
 }
-
-}  // namespace
 
 Status run_update_sub_group(Invocation& in) {
   admin::GroupConfig config;

@@ -59,10 +59,42 @@ Status consume_directly(Invocation& in, const std::string& offset_msg_id, JsonWr
   return {};
 }
 
-void write_found(JsonWriter& json, const apogee::admin::FoundMessages& found, bool with_body) {
+using Tracks = std::vector<apogee::admin::MessageTrack>;
+
+/// What each group did with the message. What cannot be told is no reason not to show the message.
+Tracks track_of(Invocation& in, const apogee::ReceivedMessage& message) {
+  auto tracks = in.client().message_track(message);
+  if (tracks) return std::move(*tracks);
+  return {{"", apogee::admin::TrackStatus::kUnknown, tracks.error().message}};
+}
+
+void print_tracks(Invocation& in, const Tracks& tracks) {
+  if (tracks.empty()) in.out.line("WARN: No Consumer");
+  for (const auto& track : tracks)
+    in.out.line(fmt::format("MessageTrack [consumerGroup={}, trackType={}, exceptionDesc={}]", track.group,
+                            apogee::admin::to_string(track.status), track.remark));
+}
+
+void write_found(JsonWriter& json, const apogee::admin::FoundMessages& found, bool with_body,
+                 const std::vector<Tracks>& tracks) {
   json.begin_object().key("messages").begin_array();
   for (const auto& message : found.messages) write_message(json, message, with_body);
-  json.end_array().member("truncated", found.truncated).key("warnings").begin_array();
+  json.end_array();
+  // In the order of the messages.
+  if (!tracks.empty()) {
+    json.key("tracks").begin_array();
+    for (const auto& list : tracks) {
+      json.begin_array();
+      for (const auto& track : list) {
+        json.begin_object().member("group", track.group).member("status", apogee::admin::to_string(track.status));
+        if (!track.remark.empty()) json.member("remark", track.remark);
+        json.end_object();
+      }
+      json.end_array();
+    }
+    json.end_array();
+  }
+  json.member("truncated", found.truncated).key("warnings").begin_array();
   for (const auto& warning : found.warnings) json.value(warning);
   json.end_array().end_object();
 }
@@ -185,11 +217,14 @@ Status run_query_msg_by_key(Invocation& in) {
   query.end_ms = end_ms.value_or(query.end_ms);
   APOGEE_TRY_ASSIGN(auto found, in.client().query_messages(query));
   in.out.line(fmt::format("{:<50} {:>4} {:>40}", "#Message ID", "#QID", "#Offset"));
-  for (const auto& message : found.messages)
+  std::vector<Tracks> tracks;
+  for (const auto& message : found.messages) {
     in.out.line(fmt::format("{:<50} {:>4} {:>40}", message.msg_id(), message.queue().queue_id, message.queue_offset()));
+    if (in.has('s')) print_tracks(in, tracks.emplace_back(track_of(in, message)));
+  }
   print_notes(in, found);
   JsonWriter json;
-  write_found(json, found, false);
+  write_found(json, found, false, tracks);
   in.out.write(json);
   return {};
 }
@@ -216,9 +251,13 @@ Status run_query_msg_by_unique_key(Invocation& in) {
                                               found.warnings.empty() ? "" : "; " + found.warnings.front())};
   // Of several copies the first one is the message, unless all are asked for.
   if (!in.has('a')) found.messages.erase(found.messages.begin(), found.messages.end() - 1);
-  for (const auto& message : found.messages) print_message(in, message);
+  std::vector<Tracks> tracks;
+  for (const auto& message : found.messages) {
+    print_message(in, message);
+    print_tracks(in, tracks.emplace_back(track_of(in, message)));
+  }
   print_notes(in, found);
-  write_found(json, found, true);
+  write_found(json, found, true, tracks);
   in.out.write(json);
   return {};
 }

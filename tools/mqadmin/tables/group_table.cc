@@ -83,6 +83,66 @@ std::vector<CommandSpec> group_commands() {
         {'t', "topic", kRequired, "name of the topic"},
         {'o', "offline", kOptional, "true: the group or the topic is offline (false)"}},
        run_clone_group_offset},
+      {"getConsumerConfig",
+       "Groups and clients",
+       "Show how a consumer group is configured on each broker",
+       "",
+       "getConsumerConfig -g billing",
+       {{'g', "groupName", kRequired, "name of the group"}},
+       run_get_consumer_config},
+      {"consumer",
+       "Groups and clients",
+       "Show the members of a consumer group and whether they divide the queues well",
+       "Tells members that subscribe differently, and queues that nobody or more than one member holds.",
+       "consumer -g billing",
+       {{'g', "consumerGroup", kRequired, "name of the group"},
+        {'s', "jstack", kFlag, "with the stacks of the members' threads, if the clients can tell"}},
+       run_consumer},
+      {"producer",
+       "Groups and clients",
+       "List all producers that are connected to a broker",
+       "",
+       "producer -b 127.0.0.1:10911",
+       {{'b', "broker", kRequired, "the broker, host:port"}},
+       run_producer},
+      {"setConsumeMode", "Groups and clients", "Let the members of a group pull, or pop",
+       "ApogeeMQ brokers have no POP consumption: they take PULL, which is how groups work there, and refuse POP.",
+       "setConsumeMode -c DefaultCluster -t Orders -g billing -m PULL",
+       on_broker_or_cluster({{'t', "topicName", kRequired, "name of the topic"},
+                             {'g', "groupName", kRequired, "name of the group"},
+                             {'m', "mode", kRequired, "PULL or POP"},
+                             {'q', "popShareQueueNum", kOptional, "queues that members share in POP mode (0)"}}),
+       run_set_consume_mode},
+      {"startMonitoring",
+       "Groups and clients",
+       "Show again and again how far behind the groups with members are, and what is wrong with them",
+       "Ctrl-C ends it. With --json one line a round.",
+       "startMonitoring -i 60",
+       {{'i', "interval", kOptional, "seconds between rounds (60)"},
+        {'r', "rounds", kOptional, "end after so many rounds"}},
+       run_start_monitoring},
+      {"drainTopic",
+       "Groups and clients",
+       "Copy what a group has not consumed of a topic into another, wider topic",
+       "For a backlog that is more than the consumers of a topic with few queues can work off: make a topic with more "
+       "queues (updateTopic), stop the group's consumers, drain, and let consumers of the new topic begin.\n"
+       "Copies keep body, keys, tags, properties, message id and time of birth. Messages of one key keep their order: "
+       "each "
+       "key has one queue of the target, the one that an ApogeeMQ or Java producer sends it to. The key is the "
+       "sharding "
+       "key, else KEYS as a whole, or the property that -k names; messages without one keep the order of their queue.\n"
+       "The backlog ends where it ended when the command began; the group's retry topic is not part of it. The group's "
+       "offset moves only over what is copied, so the command may be interrupted or killed at any time: the same call "
+       "goes on. Do not change the number of the target's queues in between, nor run two drains of one group at once. "
+       "While a drain is not complete there is a group DRAIN_<group>_<topic>.",
+       "drainTopic -t Orders -g billing -d OrdersWide -r 2000 --dry-run",
+       {{'t', "topic", kRequired, "name of the topic with the backlog"},
+        {'g', "groupName", kRequired, "name of the group whose offsets tell what is the backlog"},
+        {'d', "targetTopic", kRequired, "name of the topic that gets the copies"},
+        {'r', "rate", kOptional, "copies a second at most, 0 for no limit (1000)"},
+        {'k', "keyProperty", kOptional, "property whose values keep their order"},
+        {'y', "dry-run", kFlag, "only show what would be copied"}},
+       run_drain_topic},
   };
 }
 

@@ -85,19 +85,25 @@ std::vector<CommandSpec> message_commands() {
       {"queryMsgByKey",
        "Messages",
        "Find messages by one of their keys",
-       "The newest first; messages that were stored twice are listed twice.",
-       "queryMsgByKey -t Orders -k order-1",
+       "The newest first; messages that were stored twice are listed twice. -s tells what became of each in every "
+       "group "
+       "that reads the topic: CONSUMED, CONSUMED_BUT_FILTERED, NOT_CONSUME_YET, PULL (only the members know), "
+       "CONSUME_BROADCASTING (each member has its own progress), NOT_ONLINE, UNKNOWN.",
+       "queryMsgByKey -t Orders -k order-1 -s",
        {{'t', "topic", kRequired, "name of the topic"},
         {'k', "msgKey", kRequired, "key"},
         {'b', "beginTimestamp", kOptional, std::string("stored from: ") + kTimeHelp},
         {'e', "endTimestamp", kOptional, std::string("stored to: ") + kTimeHelp},
         {'m', "maxNum", kOptional, "messages at most (64); brokers may give fewer"},
-        {'c', "cluster", kOptional, "ask the brokers of this cluster only"}},
+        {'c', "cluster", kOptional, "ask the brokers of this cluster only"},
+        {'s', "status", kFlag, "with the consumption status of each message"}},
        run_query_msg_by_key},
       {"queryMsgByUniqueKey",
        "Messages",
-       "Show one message by the id that its producer gave it",
-       "With -g and -d the message is handed to that consumer now, which tells what came of it.",
+       "Show one message by the id that its producer gave it, and what became of it",
+       "The status is CONSUMED, CONSUMED_BUT_FILTERED, NOT_CONSUME_YET, PULL (only the members know), "
+       "CONSUME_BROADCASTING (each member has its own progress), NOT_ONLINE or UNKNOWN. With -g and -d the message is "
+       "handed to that consumer now, which tells what came of it.",
        "queryMsgByUniqueKey -t Orders -i 7F00000100002A9F18B4AAC2A9980001",
        {{'i', "msgId", kRequired, "id given by a producer"},
         {'t', "topic", kRequired, "name of the topic"},
@@ -113,6 +119,15 @@ std::vector<CommandSpec> message_commands() {
        "DecodeMessageId -i 7F00000100002A9F18B4AAC2A9980001",
        {{'i', "messageId", kRequired, "id given by a producer"}},
        run_decode_message_id},
+      {"checkMsgSendRT",
+       "Messages",
+       "Send messages to the queues of a topic in turn and show how long each took",
+       "The average leaves out the first one, which also makes the connection.",
+       "checkMsgSendRT -t Orders -a 100 -s 128",
+       {{'t', "topic", kRequired, "name of the topic; consumers get the messages"},
+        {'a', "amount", kOptional, "messages (100)"},
+        {'s', "size", kOptional, "bytes of a message (128)"}},
+       run_check_msg_send_rt},
   };
 }
 

@@ -75,6 +75,28 @@ std::vector<CommandSpec> topic_commands() {
         {'b', "broker", kOptional, "broker to ask, host:port; else one that has the topic"},
         {'g', "consumer", kOptional, "name of a consumer group"}},
        run_query_cq},
+      {"updateTopicPerm", "Topics", "Change who may use a topic",
+       "Everything else of the topic stays as each broker has it.", "updateTopicPerm -c DefaultCluster -t Orders -p 4",
+       on_broker_or_cluster({{'t', "topic", kRequired, "name of the topic"},
+                             {'p', "perm", kRequired, "permission: 2 write, 4 read, 6 both"}}),
+       run_update_topic_perm},
+      {"updateOrderConf",
+       "Topics",
+       "Show, set or delete how many queues of an ordered topic each broker has",
+       "The NameServers keep it; producers of ordered messages go by it while a broker is away.",
+       "updateOrderConf -t Orders -m put -v 'broker-a:8;broker-b:8'",
+       {{'t', "topic", kRequired, "name of the topic"},
+        {'m', "method", kRequired, "put, get or delete"},
+        {'v', "orderConf", kOptional, "broker:queues;broker:queues, for put"}},
+       run_update_order_conf},
+      {"statsAll",
+       "Topics",
+       "Show what comes into and goes out of every topic, and what waits in it",
+       "Rates are those of the last minute, sums those of the longest span up to a day that the brokers have counted. "
+       "Retry and dead-letter topics are left out.",
+       "statsAll -a",
+       {{'a', "activeTopic", kFlag, "only topics with traffic"}, {'t', "topic", kOptional, "only this topic"}},
+       run_stats_all},
   };
 }
 
