@@ -148,7 +148,7 @@ Status Broker::Impl::open_state() {
 
   put = std::make_unique<MessagePut>(*store);
   TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
-                                      config.timer_precision_ms};
+                                      config.config_file("timercheck"), config.timer_precision_ms};
   APOGEE_TRY_ASSIGN(timers, TimerService::open(timer_options, {*store, *put, logger, system_now_ms}));
 
   TopicTable::Options topic_options;

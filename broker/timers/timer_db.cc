@@ -13,20 +13,21 @@
 #include "common/base/bytes.h"
 
 // Keys of the database, all integers big-endian:
+//
 //   'k' u64 key hash, i64 due, i64 offset  ->  u8 cancels, i64 queue offset
-//   'm'                                    ->  u32 version, i64 queue progress, i64 pending, i64 cancellations, i64
-//   front 'o' i64 offset                         ->  i64 due, u64 key hash, u8 cancels, i64 queue offset 't' i64 due,
-//   i64 offset                ->  u64 key hash, u8 cancels, i64 queue offset 'x' i64 offset of the last copy        ->
-//   entries of 33 bytes: i64 due, i64 offset, u64 key hash, u8 cancels,
-//                                              i64 queue offset
-// `front`: no entry is due before it. What was delivered leaves marks of deletion at the front of 't', which a search
-// from the front need not pass.
+//   'm'  ->  u32 version, i64 queue progress, i64 pending, i64 cancellations, i64 i64 front (due, offset)
+//   'o' i64 offset  ->  i64 due, u64 key hash, u8 cancels, i64 queue offset
+//   't' i64 due, i64 offset  ->  u64 key hash, u8 cancels, i64 queue offset
+//   'x' i64 offset of the last copy  ->  times (i64 due, i64 offset, u64 key hash, u8 cancels, i64 queue offset)
+//
+// `front`: no entry of 't' is before it. What was delivered leaves marks of deletion there, which a search from the
+// front need not pass.
 namespace apogee::broker {
 
 namespace {
 
 constexpr uint32_t kVersion = 1;
-constexpr size_t kStateBytes = 36, kDeliveredBytes = 33;
+constexpr size_t kStateBytes = 44, kDeliveredBytes = 33;
 
 std::string due_key(int64_t due_ms, store::LogOffset offset) {
   std::string key(1, 't');
@@ -81,7 +82,8 @@ struct TimerDb::Impl {
     append_be(bytes, progress);
     append_be(bytes, pending.load());
     append_be(bytes, cancellations);
-    append_be(bytes, front);
+    append_be(bytes, front.first);
+    append_be(bytes, front.second);
     return bytes;
   }
   [[nodiscard]] std::unique_ptr<rocksdb::Iterator> iterate(const rocksdb::Slice& end) const {
@@ -117,7 +119,8 @@ struct TimerDb::Impl {
   store::QueueOffset progress = 0;
   std::atomic<int64_t> pending{0};
   int64_t cancellations = 0;
-  int64_t front = INT64_MIN;
+  std::pair<int64_t, store::LogOffset> front{0, 0};  // due, offset
+  store::LogOffset lowest = 0;                       // no entry of 'o' is before it
 };
 
 TimerDb::TimerDb(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -164,7 +167,8 @@ Status TimerDb::Impl::load() {
   progress = reader.read<int64_t>();
   pending = reader.read<int64_t>();
   cancellations = reader.read<int64_t>();
-  front = reader.read<int64_t>();
+  front.first = reader.read<int64_t>();
+  front.second = reader.read<int64_t>();
   return {};
 }
 
@@ -205,7 +209,8 @@ Status TimerDb::apply(const Changes& changes) {
     impl_->add(batch, entry);
     impl_->pending += 1;
     if (entry.cancels) ++impl_->cancellations;
-    impl_->front = std::min(impl_->front, entry.due_ms);
+    impl_->front = std::min(impl_->front, {entry.due_ms, entry.offset});
+    impl_->lowest = std::min(impl_->lowest, entry.offset);
   }
   if (changes.queue_progress) impl_->progress = *changes.queue_progress;
   if (!changes.delivered.entries.empty()) {
@@ -243,11 +248,11 @@ Status TimerDb::sync() {
 
 Result<std::vector<TimerEntry>> TimerDb::due(int64_t now_ms, size_t count_max, const std::optional<TimerEntry>& after) {
   std::vector<TimerEntry> entries;
-  if (now_ms == INT64_MAX || impl_->front > now_ms) return entries;
+  if (now_ms == INT64_MAX || impl_->front.first > now_ms) return entries;
   const std::string end = due_key(now_ms + 1, 0);
   const rocksdb::Slice bound(end);
   auto it = impl_->iterate(bound);
-  it->Seek(after ? due_key(after->due_ms, after->offset + 1) : due_key(std::max<int64_t>(impl_->front, 0), 0));
+  it->Seek(after ? due_key(after->due_ms, after->offset + 1) : due_key(impl_->front.first, impl_->front.second));
   for (; it->Valid() && entries.size() < count_max; it->Next()) {
     ByteReader key(view(it->key()).substr(1)), value(view(it->value()));
     TimerEntry entry;
@@ -259,19 +264,25 @@ Result<std::vector<TimerEntry>> TimerDb::due(int64_t now_ms, size_t count_max, c
     entries.push_back(entry);
   }
   if (!it->status().ok()) return impl_->error_of(it->status());
-  if (!after) impl_->front = entries.empty() ? now_ms + 1 : entries.front().due_ms;
+  if (!after) {
+    if (entries.empty()) {
+      impl_->front = {now_ms + 1, 0};
+    } else {
+      impl_->front = {entries.front().due_ms, entries.front().offset};
+    }
+  }
   return entries;
 }
 
 Result<std::optional<int64_t>> TimerDb::next_due() {
   const rocksdb::Slice bound("u");
   auto it = impl_->iterate(bound);
-  it->Seek(due_key(std::max<int64_t>(impl_->front, 0), 0));
+  it->Seek(due_key(impl_->front.first, impl_->front.second));
   if (!it->status().ok()) return impl_->error_of(it->status());
   if (!it->Valid()) return std::optional<int64_t>();
   if (it->key().size() != 17) return impl_->damaged("by due time");
-  impl_->front = load_be<int64_t>(it->key().data() + 1);
-  return std::optional<int64_t>(impl_->front);
+  impl_->front = {load_be<int64_t>(it->key().data() + 1), load_be<int64_t>(it->key().data() + 9)};
+  return std::optional<int64_t>(impl_->front.first);
 }
 
 Result<std::vector<TimerEntry>> TimerDb::in_front_of(store::LogOffset offset, size_t count_max) {
@@ -279,7 +290,7 @@ Result<std::vector<TimerEntry>> TimerDb::in_front_of(store::LogOffset offset, si
   const std::string end = offset_key(offset);
   const rocksdb::Slice bound(end);
   auto it = impl_->iterate(bound);
-  for (it->Seek("o"); it->Valid() && entries.size() < count_max; it->Next()) {
+  for (it->Seek(offset_key(impl_->lowest)); it->Valid() && entries.size() < count_max; it->Next()) {
     ByteReader key(view(it->key()).substr(1)), value(view(it->value()));
     TimerEntry entry;
     entry.offset = key.read<int64_t>();
@@ -290,6 +301,7 @@ Result<std::vector<TimerEntry>> TimerDb::in_front_of(store::LogOffset offset, si
     entries.push_back(entry);
   }
   if (!it->status().ok()) return impl_->error_of(it->status());
+  impl_->lowest = entries.empty() ? offset : entries.front().offset;
   return entries;
 }
 

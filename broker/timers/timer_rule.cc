@@ -105,6 +105,9 @@ PutRule timer_rule(std::function<TimerLimits()> limits, NowMs now_ms) {
     APOGEE_TRY_ASSIGN(const auto wish, timer_wish(draft.properties, now));
     if (!wish.due_ms || *wish.due_ms <= now) return std::optional<ParkedAt>();
     ParkedAt parked = park(draft, kTimerTopic, 0);
+    // Bookkeeping of ours, which nobody may send.
+    for (auto name : {property::kTimerRollTimes, property::kTimerRollFrom})
+      if (message::find_property(parked.properties, name)) message::remove_property(parked.properties, name);
     message::set_property(parked.properties, property::kTimerOutMs, std::to_string(*wish.due_ms));
     if (parked.properties.size() + kRollPropertiesBytes > message::kPropertiesBytesMax)
       return Error{Errc::kInvalidArgument, "the properties of a message that waits have room for " +

@@ -5,9 +5,11 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "common/base/bytes.h"
 #include "common/config/properties_file.h"
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
@@ -20,7 +22,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr int32_t kEnqueueBatch = 1'024;
-constexpr size_t kDeliverBatch = 256, kRollBatch = 256;
+constexpr size_t kDeliverBatch = 256, kRemoveBatch = 4'096, kRollBatch = 256;
 constexpr int64_t kDeliverBytes = 4 << 20;
 /// Longest sleep, so that a clock that was set is noticed.
 constexpr auto kSleepMax = milliseconds(500);
@@ -62,10 +64,21 @@ void TimerService::begin() {
     parts_.logger.info("{}: {} timers wait", options_.db_dir, db_->pending());
 }
 
+// Where nothing here has run yet: what an Apache broker delivered is not delivered again, and what it left waiting is
+// taken over. Fields of eight bytes: time read up to, a position, next offset in the timer topic.
+void TimerService::load_apache_checkpoint() {
+  if (options_.apache_checkpoint_file.empty() || !db_->is_new()) return;
+  auto bytes = config::read_whole_file(options_.apache_checkpoint_file);
+  if (!bytes || bytes->size() < 3 * sizeof(int64_t)) return;
+  delivered_ = {load_be<int64_t>(bytes->data() + 16), load_be<int64_t>(bytes->data())};
+  parts_.logger.info("{}: timers up to message {} that were due by {} are delivered", options_.apache_checkpoint_file,
+                     delivered_.queue_offset, delivered_.delivered_until_ms);
+}
+
 void TimerService::load_checkpoint() {
   if (options_.checkpoint_file.empty()) return;
   auto text = config::read_whole_file(options_.checkpoint_file);
-  if (!text) return;
+  if (!text) return load_apache_checkpoint();
   auto json = nlohmann::json::parse(*text, nullptr, false);
   if (!json.is_object() || !json.contains("queueOffset") || !json["queueOffset"].is_number_integer() ||
       !json.contains("deliveredUntilMs") || !json["deliveredUntilMs"].is_number_integer()) {
@@ -262,6 +275,16 @@ Status TimerService::enqueue_one(const Read& read, const TimerEntry& entry, Time
     }
     if (before >= parts_.store.figures().log_min_offset) return {};
   }
+  if (rebuilding_ && waiting.roll_times > 0 && waiting.rolled_from < 0) {
+    // An Apache broker's copy, which does not say of what.
+    auto is_original = [&](const TimerEntry& other) {
+      return other.key_hash == entry.key_hash && other.due_ms == entry.due_ms && other.cancels == entry.cancels &&
+             !removed_already(other) && is_target(other.offset, waiting);
+    };
+    changes.added.erase(std::remove_if(changes.added.begin(), changes.added.end(), is_original), changes.added.end());
+    APOGEE_TRY_ASSIGN(auto originals, db_->with_key(entry.key_hash, entry.due_ms, entry.due_ms + 1));
+    std::copy_if(originals.begin(), originals.end(), std::back_inserter(changes.removed), is_original);
+  }
   const int64_t begin = unit_begin(entry.due_ms), end = begin + options_.precision_ms;
   auto concerns = [&](const TimerEntry& other) {
     return other.key_hash == entry.key_hash && other.cancels != entry.cancels && other.due_ms >= begin &&
@@ -332,12 +355,15 @@ Status TimerService::deliver(int64_t now) {
   int64_t bytes = 0;
   bool more = true;
   size_t seen = 0;
-  for (std::optional<TimerEntry> after; more && entries.size() < kDeliverBatch && bytes < kDeliverBytes;) {
+  auto room = [&] {
+    return entries.size() < kDeliverBatch && changes.removed.size() < kRemoveBatch && bytes < kDeliverBytes;
+  };
+  for (std::optional<TimerEntry> after; more && room();) {
     APOGEE_TRY_ASSIGN(auto found, db_->due(now, kDeliverBatch, after));
     more = found.size() == kDeliverBatch;
     for (const auto& entry : found) {
       after = entry;
-      if (entries.size() >= kDeliverBatch || bytes >= kDeliverBytes) {
+      if (!room()) {
         more = true;
         break;
       }
@@ -458,9 +484,9 @@ Status TimerService::look_at_removal() {
     if (removal_wanted_ <= removal_granted_) return {};
     wanted = removal_wanted_;
   }
-  // Copies that are not in the database yet would be made twice, or forgotten.
-  const auto end = parts_.store.max_offset(kTimerTopic, 0);
-  if (db_->queue_progress() < std::max({rolled_to_, deliver_from_, removal_seen_ == wanted ? 0 : end})) return {};
+  // What was stored before, copies above all, has to be in the database: it would be copied twice, or forgotten.
+  if (std::exchange(removal_noted_, wanted) != wanted) removal_from_ = parts_.store.max_offset(kTimerTopic, 0);
+  if (db_->queue_progress() < std::max({rolled_to_, deliver_from_, removal_from_})) return {};
   APOGEE_TRY_ASSIGN(auto entries, db_->in_front_of(wanted, kRollBatch));
   if (!entries.empty()) {
     removal_seen_ = flush_wanted_ = -1;

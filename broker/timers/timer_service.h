@@ -30,8 +30,10 @@ namespace apogee::broker {
 class TimerService {
  public:
   struct Options {
-    std::string db_dir;            ///< <store root>/timersdb
-    std::string checkpoint_file;   ///< <store root>/config/timersCheckpoint.json; empty: none is kept
+    std::string db_dir;           ///< <store root>/timersdb
+    std::string checkpoint_file;  ///< <store root>/config/timersCheckpoint.json; empty: none is kept
+    /// <store root>/config/timercheck of a broker of Apache RocketMQ 5 that ran on this store before; empty: none.
+    std::string apache_checkpoint_file;
     int64_t precision_ms = 1'000;  ///< timerPrecisionMs: a cancellation finds its message in the same unit of time
     int64_t checkpoint_interval_ms = 5'000;  ///< between writes of the checkpoint
   };
@@ -93,6 +95,7 @@ class TimerService {
   [[nodiscard]] Status roll(const std::vector<TimerEntry>& entries);
   void keep_checkpoint();
   void load_checkpoint();
+  void load_apache_checkpoint();
   [[nodiscard]] Status rebuild();
   void begin();
   [[nodiscard]] Result<Read> read_at(store::LogOffset offset) const;
@@ -120,8 +123,10 @@ class TimerService {
   std::map<store::LogOffset, PutOff> put_off_;  // what cannot be put, tried again later
   Checkpoint saved_, proposed_;
   int64_t delivered_at_checkpoint_ = 0;
-  store::LogOffset proposed_at_ = -1;  // the checkpoint may be written when the log is flushed up to here
-  store::QueueOffset rolled_to_ = 0;   // in the timer topic; copies in front of it were appended
+  store::LogOffset proposed_at_ = -1;    // the checkpoint may be written when the log is flushed up to here
+  store::QueueOffset rolled_to_ = 0;     // in the timer topic; copies in front of it were appended
+  store::LogOffset removal_noted_ = -1;  // what is wanted
+  store::QueueOffset removal_from_ = 0;  // the end of the timer topic when it was noted
   store::LogOffset removal_seen_ = -1, flush_wanted_ = -1;
 
   mutable std::mutex mutex_;

@@ -208,6 +208,24 @@ TEST_CASE("progress is saved every interval, and read again", "[broker][delay]")
         std::map<int32_t, int64_t>{{1, 2}, {3, 1}});
 }
 
+TEST_CASE("a log file may go when its delayed messages are delivered, and that is on disk",
+          "[broker][delay][retention]") {
+  using apogee::test::eventually;
+  DelayBench bench;
+  bench.open();
+  CHECK(bench.service->may_remove(bench.store->figures().log_max_offset));
+  REQUIRE(bench.send(1, "m") == store::PutStatus::kOk);
+  REQUIRE(eventually([&] { return bench.store->max_offset(kScheduleTopic, 0) == 1; }));
+  const auto behind = bench.store->figures().log_max_offset;
+  CHECK_FALSE(bench.service->may_remove(behind));
+  CHECK(bench.service->may_remove(0));
+  bench.clock.advance(2'000);
+  bench.service->wake();
+  REQUIRE(eventually([&] { return bench.service->delivered_total() == 1; }));
+  CHECK_FALSE(bench.service->may_remove(behind));  // a restart would deliver it again
+  CHECK(eventually([&] { return bench.service->save(0).has_value() && bench.service->may_remove(behind); }));
+}
+
 TEST_CASE("bad and foreign delayOffset.json", "[broker][delay]") {
   DelayBench bench;
   bench.open();

@@ -94,6 +94,13 @@ TEST_CASE("Timers: a message waits in the timer topic with its destination and i
   CHECK_FALSE(read->cancels);
   CHECK(message::find_property((*there)->properties, "a") == "b");
 
+  auto forged = parked(text({{"TIMER_DELAY_MS", "7"}, {"TIMER_ROLL_FROM", "5"}, {"TIMER_ROLL_TIMES", "5"}}));
+  REQUIRE(forged);
+  read = read_waiting((*forged)->properties);
+  REQUIRE(read);
+  CHECK(read->rolled_from == -1);
+  CHECK(read->roll_times == 0);
+
   CHECK_FALSE(*parked(text({{"TIMER_DELAY_MS", "0"}})));
   CHECK_FALSE(*parked(text({{"TIMER_DELIVER_MS", std::to_string(kNow)}})));
   CHECK_FALSE(*parked(text({{"a", "b"}})));

@@ -148,6 +148,38 @@ TEST_CASE("Timers: a missing or damaged database is built again from the log", "
   CHECK(bench.waiting(0));
 }
 
+TEST_CASE("Timers: what an Apache broker delivered before is not delivered again", "[broker][timer]") {
+  TimerBench bench;
+  bench.open();
+  auto put = [&](const std::string& body, int64_t due_ms, int roll_times = 0) {
+    std::string properties;
+    for (const auto& [name, value] :
+         {std::pair("TIMER_OUT_MS", std::to_string(due_ms)), std::pair("REAL_TOPIC", std::string("T")),
+          std::pair("REAL_QID", std::string("0")), std::pair("UNIQ_KEY", body),
+          std::pair("TIMER_ROLL_TIMES", roll_times > 0 ? std::to_string(roll_times) : std::string())})
+      message::append_property(properties, name, value);
+    REQUIRE(bench.send(std::string(kTimerTopic), body, properties).stored());
+  };
+  const int64_t read_until = bench.now() - 10'000;
+  put("delivered", read_until);
+  put("waits", bench.now() + 10'000);
+  put("was rolled", bench.now() + 20'000);
+  put("was rolled", bench.now() + 20'000, 1);
+  put("not read", read_until);
+  std::string timercheck;
+  for (int64_t field : {read_until, int64_t{52}, int64_t{4}, int64_t{4}}) append_be(timercheck, field);
+  bench.stop();
+  std::filesystem::create_directories(bench.dir.file("store/config"));
+  std::ofstream(bench.dir.file("store/config/timercheck")) << timercheck;
+  std::filesystem::remove_all(bench.db_dir());
+  bench.start();
+  CHECK(bench.has({"not read"}));
+  CHECK(bench.waiting(2));
+  bench.advance(30'000);
+  CHECK(bench.has({"not read", "waits", "was rolled"}));
+  CHECK(bench.waiting(0));
+}
+
 TEST_CASE("Timers: records of the topic that are no timers are passed over", "[broker][timer]") {
   TimerBench bench;
   bench.start();
@@ -183,7 +215,7 @@ TEST_CASE("Timers: while the store refuses, what is due waits", "[broker][timer]
   MemoryStore store;
   MessagePut put{store};
   put.add_rule(timer_rule([] { return TimerLimits{}; }, clock.now()));
-  auto opened = TimerService::open({dir.file("timersdb"), {}, 1'000, 10}, {store, put, quiet, clock.now()});
+  auto opened = TimerService::open({dir.file("timersdb"), {}, {}, 1'000, 10}, {store, put, quiet, clock.now()});
   REQUIRE(opened);
   auto& timers = **opened;
   store.set_arrival_listener([&](const auto& arrivals) { timers.on_arrivals(arrivals); });
