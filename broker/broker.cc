@@ -16,6 +16,7 @@
 #include "broker/handlers/queue_query_handlers.h"
 #include "broker/handlers/reply_handlers.h"
 #include "broker/handlers/send_handlers.h"
+#include "broker/handlers/transaction_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
 #include "broker/schedule/delay_levels.h"
@@ -94,6 +95,8 @@ struct Broker::Impl {
   std::unique_ptr<Registration> registration;
 
   std::unique_ptr<DelayService> delays;
+  std::unique_ptr<Transactions> transactions;
+  std::unique_ptr<TransactionHandlers> transaction_handlers;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
   std::unique_ptr<ReplyHandlers> reply_handlers;
@@ -204,8 +207,11 @@ void Broker::Impl::build_handlers() {
   const ClientCalls calls = calls_by(*server);
   consumers->set_change_listener(notify_members(calls, *groups));
 
+  transactions = std::make_unique<Transactions>(
+      Transactions::Parts{config, *store, *put, *offsets, *producers, *stats, calls, store_host, logger});
+  transaction_handlers = std::make_unique<TransactionHandlers>(*transactions, config);
   send_operation = std::make_unique<SendOperation>(
-      SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms});
+      SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms, transactions.get()});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config);
   reply_handlers = std::make_unique<ReplyHandlers>(
       ReplyHandlers::Parts{config, *send_operation, *producers, calls, address, system_now_ms});
@@ -257,6 +263,8 @@ void Broker::Impl::build_handlers() {
                 method_of(*send_back_handler, &SendBackHandler::send_back));
   requests->add(Code::kPullMessage, RunsOn::kIoLoop, method_of(*pull_handlers, &PullHandlers::pull));
   requests->add(Code::kLitePullMessage, RunsOn::kIoLoop, method_of(*pull_handlers, &PullHandlers::pull));
+  requests->add(Code::kEndTransaction, RunsOn::kReaders,
+                method_of(*transaction_handlers, &TransactionHandlers::end_transaction));
   auto& queries = *queue_query_handlers;
   requests->add(Code::kSearchOffsetByTimestamp, RunsOn::kReaders,
                 method_of(queries, &QueueQueryHandlers::offset_by_time));
@@ -286,6 +294,7 @@ std::map<std::string, std::string> Broker::Impl::figures() const {
                                          {"unsupportedRequests", std::to_string(requests->unsupported_total())},
                                          {"heldPulls", std::to_string(held->size())}});
   figures.merge(timers->figure_table());
+  figures.merge(transactions->texts());
   return figures;
 }
 
@@ -399,6 +408,7 @@ Status Broker::Impl::start() {
     registration->topics_changed(names, std::move(finished));
   });
   build_handlers();
+  APOGEE_TRY(transactions->start());
   if (config.role != BrokerRole::kSlave) delays->start(host_address_of(address));
   ready.store(true, std::memory_order_release);
   timers->start(host_address_of(address));
@@ -422,6 +432,7 @@ void Broker::Impl::stop() {
   delays->stop();
   topics.reset();  // finishes what was asked for; sends that wait for a topic are stored or refused
   readers->stop();
+  if (transactions) transactions->stop();
   if (client) client->shutdown();
   housekeeping->stop_and_join();
   timers->stop();

@@ -110,6 +110,23 @@ void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
                 {"ms", false, false});
 }
 
+void add_transaction_rows(config::ConfigTable& table, BrokerConfig& config) {
+  const config::Traits ms{"ms", false, false};
+  table.add_bool("rejectTransactionMessage", &config.reject_transactions, "refuse half messages");
+  table.add_int("transactionTimeOut", &config.transaction_timeout_ms, {0, kHourMs},
+                "age from which the producers are asked for the state of a half message", ms);
+  table.add_int("transactionCheckInterval", &config.transaction_check_interval_ms, {1, kHourMs},
+                "time between two rounds of asking", ms);
+  table.add_int("transactionCheckMax", &config.transaction_check_max, {0, 1'000'000},
+                "so often is asked; then the half message goes to TRANS_CHECK_MAX_TIME_TOPIC");
+  table.add_int("transactionOpMsgMaxSize", &config.transaction_op_bytes_max, {1, 1 << 20},
+                "bytes of decisions that are stored as one message", {"bytes", false, false});
+  table.add_int("transactionOpBatchInterval", &config.transaction_op_interval_ms, {0, kHourMs},
+                "how long a decision to commit is gathered with others before it is stored", ms);
+  table.add_int("transactionUndecidedMax", &config.transaction_undecided_max, {1, INT32_MAX},
+                "half messages are refused as busy while so many are undecided");
+}
+
 void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.group("Topics, groups, features");
   table.add_bool("autoCreateTopicEnable", &config.auto_create_topic, "a send may create its topic", {"", true, false});
@@ -148,6 +165,7 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "most messages in the answer to a pull");
   table.add_int("accessMessageInMemoryMaxRatio", &config.in_memory_ratio, {1, 100},
                 "part of the memory in which messages are taken to be", {"percent", false, false});
+  add_transaction_rows(table, config);
 }
 
 void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {

@@ -63,6 +63,13 @@ struct BrokerConfig {
   std::string message_delay_level = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
   config::Tunable<int64_t> flush_delay_offset_ms = 10'000;
   config::Tunable<bool> store_reply = true;
+  config::Tunable<bool> reject_transactions = false;
+  config::Tunable<int64_t> transaction_timeout_ms = 6'000;
+  config::Tunable<int64_t> transaction_check_interval_ms = 30'000;
+  config::Tunable<int32_t> transaction_check_max = 15;
+  config::Tunable<int32_t> transaction_op_bytes_max = 4'096;
+  config::Tunable<int64_t> transaction_op_interval_ms = 3'000;
+  config::Tunable<int32_t> transaction_undecided_max = 1'000'000;
   config::Tunable<int64_t> accept_sends_from_ms = 0;  ///< ms since 1970
   config::Tunable<int64_t> transfer_bytes_max = 262'144;
   config::Tunable<int32_t> transfer_count_max = 32;

@@ -107,6 +107,7 @@ struct SendOperation::Pending {
   std::string unique_key;
   bool wait_store_ok = true;
   bool multi_tags = false;
+  bool half = false;  ///< of a transaction
   bool dead = false;  ///< on its way to the dead letters
 };
 
@@ -158,11 +159,9 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
     return illegal("the message is illegal: its body has " + std::to_string(request.body.size()) +
                    " bytes. msg body length limit " + std::to_string(parts_.config.message_bytes_max.get()) +
                    "B, msg properties length limit 32KB.");
-  if (auto prepared = message::find_property(properties, property::kTransactionPrepared);
-      (prepared && equals_ignore_case(*prepared, "true")) || (request.sys_flag & sys_flag::kTransactionMask) != 0)
-    return illegal(
-        "the message is illegal: transactions (TRAN_MSG, or a transaction type in sysFlag) are not supported by "
-        "this release");
+  if (const int32_t type = request.sys_flag & sys_flag::kTransactionMask;
+      type == sys_flag::kTransactionCommit || type == sys_flag::kTransactionRollback)
+    return illegal("the message is illegal: its sysFlag has the transaction type of a message that was decided");
   if ((request.sys_flag & (sys_flag::kInnerBatch | sys_flag::kNeedUnwrap)) != 0 ||
       message::find_property(properties, property::kInnerNum))
     return illegal(
@@ -190,6 +189,18 @@ std::optional<SendAnswer> SendOperation::refuse_unsupported(const SendRequest& r
   return std::nullopt;
 }
 
+std::optional<SendAnswer> SendOperation::refuse_half(const SendRequest& request) const {
+  auto illegal = [](const char* why) { return refused(code::kMessageIllegal, why); };
+  if (request.batch) return illegal("the message is illegal: a half message (TRAN_MSG) cannot be a batch");
+  if (parts_.config.reject_transactions || parts_.transactions == nullptr)
+    return refused(code::kNoPermission,
+                   "the broker[" + parts_.broker_ip + "] sending transaction message is forbidden");
+  if (!message::find_property(request.properties, property::kProducerGroup))
+    return illegal("the message is illegal: a half message names its producer group (PGROUP)");
+  if (auto why = parts_.transactions->busy()) return refused(code::kSystemBusy, std::move(*why));
+  return std::nullopt;
+}
+
 void SendOperation::with_topic(PendingPtr pending, const std::shared_ptr<const TopicConfig>& topic) {
   SendRequest& request = pending->request;
   const int32_t queues = std::max(topic->read_queue_nums, topic->write_queue_nums);
@@ -200,6 +211,10 @@ void SendOperation::with_topic(PendingPtr pending, const std::shared_ptr<const T
   if ((topic->perm & remoting::perm::kWrite) == 0 || topic->write_queue_nums <= 0)
     return pending->done(refused(code::kNoPermission, "the topic[" + request.topic + "] sending message is forbidden"));
   if (auto answer = refuse_unsupported(request)) return pending->done(std::move(*answer));
+  pending->half = is_half_message(request.properties, request.sys_flag, request.reconsume_times);
+  request.sys_flag &= ~sys_flag::kTransactionMask;
+  if (pending->half)
+    if (auto answer = refuse_half(request)) return pending->done(std::move(*answer));
   if (request.queue_id < 0)
     request.queue_id = static_cast<int32_t>(next_queue_.fetch_add(1, std::memory_order_relaxed) %
                                             static_cast<uint32_t>(topic->write_queue_nums));
@@ -264,6 +279,8 @@ void SendOperation::store_message(const PendingPtr& pending) {
     parts_.put.put_batch(draft, std::move(done));
   } else if (pending->dead) {
     parts_.put.deliver(draft, std::move(done));
+  } else if (pending->half) {
+    parts_.transactions->prepare(draft, std::move(done));
   } else {
     parts_.put.put(draft, std::move(done));
   }
@@ -283,7 +300,8 @@ void SendOperation::answer(const PendingPtr& pending, const store::PutResult& re
     answer.queue_id = request.queue_id;
     answer.queue_offset = result.queue_offset;
     answer.unique_key = pending->unique_key;
-    parts_.stats.on_put(request.topic, static_cast<int64_t>(result.offsets.size()), static_cast<int64_t>(body_bytes),
+    parts_.stats.on_put(pending->half ? kHalfTopic : std::string_view(request.topic),
+                        static_cast<int64_t>(result.offsets.size()), static_cast<int64_t>(body_bytes),
                         parts_.now_ms() - pending->begin_ms);
   }
   pending->done(std::move(answer));

@@ -12,6 +12,7 @@
 #include "broker/messages/message_put.h"
 #include "broker/stats/broker_stats.h"
 #include "broker/topics/topic_table.h"
+#include "broker/transactions/transactions.h"
 #include "common/base/bytes.h"
 #include "common/message/message_id.h"
 #include "store/message_store.h"
@@ -64,6 +65,7 @@ class SendOperation {
     store::HostAddress store_host;  ///< the address that this broker registers with
     std::string broker_ip;          ///< for remarks
     NowMs now_ms = system_now_ms;
+    Transactions* transactions = nullptr;  ///< nullptr: half messages are refused
   };
   explicit SendOperation(Parts parts);
 
@@ -77,6 +79,7 @@ class SendOperation {
   void store_message(const PendingPtr& pending);
   void answer(const PendingPtr& pending, const store::PutResult& result, size_t body_bytes) const;
   [[nodiscard]] std::optional<SendAnswer> refuse_unsupported(const SendRequest& request) const;
+  [[nodiscard]] std::optional<SendAnswer> refuse_half(const SendRequest& request) const;
 
   Parts parts_;
   message::UniqueIdGenerator unique_ids_;

@@ -36,6 +36,7 @@ inline constexpr int32_t kConsumerNotOnline = 206;
 inline constexpr int32_t kConsumeMsgTimeout = 207;
 inline constexpr int32_t kNoMessage = 208;
 inline constexpr int32_t kFlowControl = 215;
+inline constexpr int32_t kIllegalOperation = 604;
 inline constexpr int32_t kGoAway = 1500;
 }  // namespace response_code
 
