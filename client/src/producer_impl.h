@@ -63,6 +63,12 @@ class Producer::Impl {
   std::future<Result<ReceivedMessage>> request_future(const Message& message, const SendOptions& options);
   [[nodiscard]] const std::string& client_id() const { return instance_.client_id(); }
 
+  // For TransactionProducer.
+  /// Gets a broker's questions for the state of a transaction, on the loop. Before start().
+  void set_check_handler(std::function<void(remoting::Command)> handler) { check_handler_ = std::move(handler); }
+  [[nodiscard]] ClientInstance& instance() { return instance_; }
+  [[nodiscard]] const std::string& group() const { return group_; }  ///< with the namespace; after start()
+
  private:
   struct BatchRun;
   void submit(PreparedSend prepared, const Message& first, SendOptions options, bool oneway, SendCallback done);
@@ -96,6 +102,7 @@ class Producer::Impl {
   std::set<SendPtr> outstanding_;                // guarded by mutex_
   std::mt19937 random_{std::random_device()()};  // guarded by mutex_
   PendingRequests requests_;
+  std::function<void(remoting::Command)> check_handler_;
 
   ClientInstance instance_;
   PublishRate rate_;

@@ -92,6 +92,10 @@ std::future<Result<ReceivedMessage>> Producer::Impl::request_future(const Messag
 bool Producer::Impl::on_request(Command& request, const remoting::Responder& respond) {
   switch (request.request_code()) {
     case RequestCode::kPushReplyMessageToClient: on_pushed_reply(request, respond); return true;
+    case RequestCode::kCheckTransactionState:
+      if (!check_handler_) return false;
+      check_handler_(std::move(request));
+      return true;
     default: return false;
   }
 }

@@ -5,6 +5,7 @@
 #include "client/src/producer_impl.h"
 #include "common/base/text.h"
 #include "common/message/property_names.h"
+#include "common/message/sys_flag.h"
 
 namespace apogee {
 
@@ -222,6 +223,10 @@ void Producer::Impl::on_reply(const SendPtr& send, const MessageQueue& queue, in
 
 bool Producer::Impl::retry(const SendPtr& send, const Error& error) {
   if (!running_ || !send->may_retry || send->attempts > config_.retries || send->deadline_ms <= steady_ms()) {
+    return false;
+  }
+  // A second half message of the same transaction would be decided as the first one is, and delivered besides it.
+  if ((send->prepared.sys_flag & message::sys_flag::kTransactionPrepared) != 0 && error.code != Errc::kBroker) {
     return false;
   }
   // An attempt that may take all the time has taken it, whatever the two clocks say.

@@ -12,6 +12,7 @@
 #include "common/message/compression.h"
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
+#include "common/message/sys_flag.h"
 
 namespace apogee {
 
@@ -153,6 +154,10 @@ bool is_reply(const Message& message) {
   return type != properties.end() && type->second == property::kTypeReply;
 }
 
+bool is_half_message(const Message& message) {
+  return MessageAccess::system_properties(message).count(std::string(property::kTransactionPrepared)) != 0;
+}
+
 remoting::RequestCode code_of(const PreparedSend& send) {
   if (send.reply) return remoting::RequestCode::kSendReplyMessageV2;
   return send.batch ? remoting::RequestCode::kSendBatchMessage : remoting::RequestCode::kSendMessageV2;
@@ -172,6 +177,7 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
   send.topic = send.reply ? message.topic() : with_namespace(config.name_space, message.topic());
   send.unique_id = ids.next(now_ms());
   send.flag = message.flag();
+  if (is_half_message(message)) send.sys_flag |= message::sys_flag::kTransactionPrepared;
   APOGEE_TRY_ASSIGN(send.properties, properties_of(message, send.unique_id, sharding_key));
   if (has_instant(message)) {
     send.deliver_at_ms = instant_of(message);

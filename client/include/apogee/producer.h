@@ -167,6 +167,7 @@ class Producer {
   [[nodiscard]] std::string client_id() const;
 
  private:
+  friend class TransactionProducer;
   class Impl;
   std::unique_ptr<Impl> impl_;
 };
