@@ -104,7 +104,7 @@ TEST_CASE("a broker takes messages, gives them out, and has them after a restart
     CHECK(client.send(vip, "Made", "second").code == 0);
     CHECK(client.ask(vip, RequestCode::kPullMessage, pull_fields("Made", 0, "4")).code == 3);
     CHECK(client.ask(address, RequestCode::kQueryMessage, {}).code == 29);
-    CHECK(client.ask(address, RequestCode::kEndTransaction, {}).code == 3);
+    CHECK(client.ask(address, RequestCode::kPopMessage, {}).code == 3);
     running.broker->stop();
   }
   RunningBroker again(dir.file("store"));

@@ -126,6 +126,15 @@ void FakeBroker::notify_members(const std::string& group) {
   ask_members(group, std::move(request), true);
 }
 
+void FakeBroker::ask_producers(const Command& request) {
+  std::set<remoting::ConnectionId> connections;
+  {
+    std::lock_guard lock(mutex_);
+    connections = producers_;
+  }
+  for (auto connection : connections) server_.send_oneway(connection, request);
+}
+
 std::optional<Command> FakeBroker::ask_members(const std::string& group, Command request, bool oneway) {
   std::vector<remoting::ConnectionId> connections;
   {
@@ -304,6 +313,7 @@ Command FakeBroker::answer(const remoting::Caller& caller, const Command& reques
       case RequestCode::kHeartBeat: {
         auto data = remoting::decode_heartbeat_data(request.body.bytes);
         if (!data) return Command::response_to(request, rc::kSystemError, data.error().message);
+        if (!data->producer_data_set.empty()) producers_.insert(caller.connection);
         for (const auto& consumer : data->consumer_data_set) {
           auto& members = members_[consumer.group_name];
           if (members.count(data->client_id) == 0) changed.push_back(consumer.group_name);

@@ -50,6 +50,8 @@ class FakeBroker {
   [[nodiscard]] std::map<MessageQueue, std::string> locks();
   /// A request of the broker to every member of the group; the first reply, if one is wanted.
   std::optional<remoting::Command> ask_members(const std::string& group, remoting::Command request, bool oneway);
+  /// A one-way request to every producer that a heartbeat told of.
+  void ask_producers(const remoting::Command& request);
 
  private:
   struct Held {
@@ -79,6 +81,7 @@ class FakeBroker {
   uint64_t next_held_ = 0;
   std::map<std::pair<std::string, QueueKey>, int64_t> offsets_;
   std::map<std::string, std::map<std::string, remoting::ConnectionId>> members_;
+  std::set<remoting::ConnectionId> producers_;
   std::map<std::pair<std::string, MessageQueue>, std::string> locks_;
 };
 

@@ -219,11 +219,13 @@ TEST_CASE("messages that are illegal, or not supported yet, get 13", "[broker][s
   CHECK(bench.send({}, std::string(100, 'x')).code == 0);
   check_refused(bench.send({{"i", "a\x01" + std::string(33'000, 'x')}}), 13, "properties");
   check_refused(bench.send({{"i", "no separators"}}), 13, "properties");
-  for (const char* properties : {"TRAN_MSG\x01true",
-                                 "INNER_NUM\x01"
+  for (const char* properties : {"INNER_NUM\x01"
                                  "2"})
     check_refused(bench.send({{"i", properties}}), 13, "not supported by this release");
-  check_refused(bench.send({{"f", "4"}}), 13, "not supported by this release");
+  check_refused(bench.send({{"i", "TRAN_MSG\x01true"}}), 16, "transaction message is forbidden");
+  check_refused(bench.send({{"f", "4"}}), 16, "transaction message is forbidden");
+  check_refused(bench.send({{"f", "8"}}), 13, "a message that was decided");
+  check_refused(bench.send({{"f", "12"}}), 13, "a message that was decided");
   CHECK(bench
             .send({{"i",
                     "DELAY\x01"

@@ -170,7 +170,12 @@ class MemoryStore : public store::MessageStore {
   void clean_expired_files() override {}
   void set_retention(const store::RetentionOptions&) override {}
   void set_message_bytes_max(int64_t) override {}
-  store::StoreFigures figures() override { return {}; }
+  store::StoreFigures figures() override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    store::StoreFigures figures;
+    figures.log_max_offset = figures.dispatched_offset = end_;
+    return figures;
+  }
   bool writable(std::string*) override { return true; }
 
   /// The message at an offset of a queue; the views live as long as the store.
@@ -194,6 +199,7 @@ class MemoryStore : public store::MessageStore {
     fields.store_timestamp_ms = 1'000 + static_cast<int64_t>(log_.size());
     fields.store_host = {draft.store_host.ip_bytes, draft.store_host.port};
     fields.reconsume_times = draft.reconsume_times;
+    fields.prepared_transaction_offset = draft.prepared_transaction_offset;
     fields.body = body;
     fields.properties = properties;
     const auto queue_offset = static_cast<int64_t>(queue.size());
