@@ -224,7 +224,8 @@ void Broker::Impl::build_handlers() {
   message_query_handlers = std::make_unique<MessageQueryHandlers>(*store, config);
 
   client_handlers = std::make_unique<ClientHandlers>(
-      ClientHandlers::Parts{*consumers, *producers, *groups, *topics, *locks, logger, system_now_ms});
+      ClientHandlers::Parts{*consumers, *producers, *groups, *topics, *locks, logger, system_now_ms,
+                            [this](std::function<void()> task) { return readers->post(std::move(task)); }});
   client_offset_handlers = std::make_unique<ClientOffsetHandlers>(
       ClientOffsetHandlers::Parts{*offsets, *groups, *topics, *store, memory_share_bytes(config.in_memory_ratio)});
   topic_admin_handlers =
@@ -340,6 +341,8 @@ void Broker::Impl::start_housekeeping() {
       consumers->expire();
       producers->expire();
       locks->expire();
+      const auto save = [this] { locks->save_if_changed().ignore("the next change tells"); };
+      if (locks->changed() && !readers->post(save)) logger.warn("queue locks are not saved: the readers are busy");
     });
     housekeeper.run_every(loop::Milliseconds(kFlushTickMs), [this, ticks = 0]() mutable {
       const bool sync = ++ticks % (1'000 / kFlushTickMs) == 0;
@@ -369,7 +372,8 @@ Status Broker::Impl::start() {
   APOGEE_TRY(open_state());
   consumers = std::make_unique<ConsumerGroups>();
   producers = std::make_unique<ProducerGroups>();
-  locks = std::make_unique<QueueLocks>(system_now_ms, config.lock_life_ms);
+  locks = std::make_unique<QueueLocks>(QueueLocks::Options{config.config_file("queueLocks.json"), config.lock_life_ms});
+  if (auto loaded = locks->load(); !loaded) logger.error("{}; queues are locked anew", loaded.error().message);
   stats = std::make_unique<BrokerStats>(config.cluster_name);
   readers = std::make_unique<ReaderPool>(config.reader_threads, kReaderTasksMax);
   housekeeping = std::make_unique<loop::LoopThread>("housekeeping");

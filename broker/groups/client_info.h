@@ -8,11 +8,13 @@
 
 namespace apogee::broker {
 
-/// Milliseconds since 1970; handed in so that tests own the time. Thread: any.
+/// Milliseconds, since 1970 unless said otherwise; handed in so that tests own the time. Thread: any.
 using NowMs = std::function<int64_t()>;
 
 /// Milliseconds since 1970 by the system clock.
 int64_t system_now_ms();
+/// Milliseconds since some moment, for durations.
+int64_t steady_now_ms();
 
 /// A producer or consumer instance as its heartbeat on one connection showed it.
 struct ClientInfo {

@@ -12,6 +12,11 @@ int64_t system_now_ms() {
       .count();
 }
 
+int64_t steady_now_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
+      .count();
+}
+
 ClientInfo client_info(const remoting::Caller& caller, const remoting::Command& request, std::string client_id,
                        int64_t now_ms) {
   ClientInfo info;

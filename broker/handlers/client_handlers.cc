@@ -149,7 +149,9 @@ void ClientHandlers::lock_batch(const remoting::Caller& /*caller*/, remoting::Co
   if (!body) return;
   remoting::LockBatchResponse granted;
   granted.lock_ok_mq_set = parts_.locks.lock(body->consumer_group, body->client_id, body->mq_set);
-  accept(request, respond, encode(granted));
+  after_save([request = std::move(request), respond = std::move(respond), body = encode(granted)]() mutable {
+    accept(request, respond, std::move(body));
+  });
 }
 
 void ClientHandlers::unlock_batch(const remoting::Caller& /*caller*/, remoting::Command request,
@@ -157,7 +159,18 @@ void ClientHandlers::unlock_batch(const remoting::Caller& /*caller*/, remoting::
   const auto body = lock_body(request, respond, "UnlockBatchRequestBody");
   if (!body) return;
   parts_.locks.unlock(body->consumer_group, body->client_id, body->mq_set);
-  accept(request, respond);
+  after_save([request = std::move(request), respond = std::move(respond)] { accept(request, respond); });
+}
+
+// The locks change on the loop, in the order of the requests; what changed is saved elsewhere before it is answered.
+void ClientHandlers::after_save(std::function<void()> answer) {
+  if (!parts_.locks.changed()) return answer();
+  auto save = [this, shared = std::make_shared<std::function<void()>>(std::move(answer))] {
+    if (auto saved = parts_.locks.save_if_changed(); !saved)
+      parts_.logger.error("queue locks are not saved, a restart would forget them: {}", saved.error().message);
+    (*shared)();
+  };
+  if (!parts_.readers || !parts_.readers(save)) save();
 }
 
 void ClientHandlers::check_client_config(const remoting::Caller& /*caller*/, remoting::Command request,

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -23,6 +24,8 @@ class ClientHandlers {
     QueueLocks& locks;
     const Logger& logger;
     NowMs now_ms = system_now_ms;
+    /// Runs what writes a file elsewhere; false: it will not. Empty: here and now.
+    std::function<bool(std::function<void()>)> readers;
   };
   explicit ClientHandlers(Parts parts) : parts_(std::move(parts)) {}
 
@@ -36,6 +39,7 @@ class ClientHandlers {
                            remoting::Responder respond);  ///< 46
 
  private:
+  void after_save(std::function<void()> answer);
   /// Returns the retry topic that is to be made; nullopt: none.
   struct RetryTopic {
     std::string name;

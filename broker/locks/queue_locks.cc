@@ -1,14 +1,82 @@
 #include "broker/locks/queue_locks.h"
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "common/config/properties_file.h"
+
 namespace apogee::broker {
 
-QueueLocks::QueueLocks(NowMs now_ms, int64_t life_ms) : now_ms_(std::move(now_ms)), life_ms_(life_ms) {}
+using nlohmann::json;
+
+QueueLocks::QueueLocks(Options options) : options_(std::move(options)), life_ms_(options_.life_ms) {}
+
+Status QueueLocks::load() {
+  std::error_code none;
+  if (options_.file.empty() || !std::filesystem::exists(options_.file, none)) return {};
+  std::ifstream file(options_.file, std::ios::binary);
+  const std::string text((std::istreambuf_iterator<char>(file)), {});
+  if (file.bad()) return Error(Errc::kIo, options_.file + ": cannot be read");
+  const json read = json::parse(text, nullptr, false);
+  const auto damaged = [this] { return Error(Errc::kCorrupt, options_.file + ": is no list of locks"); };
+  if (!read.is_object() || !read.contains("locks") || !read["locks"].is_array()) return damaged();
+  const int64_t now = options_.now_ms(), wall = options_.wall_ms(), life = life_ms_;
+  decltype(groups_) groups;
+  try {
+    for (const auto& each : read["locks"]) {
+      const int64_t age = std::clamp<int64_t>(wall - each.at("renewed").get<int64_t>(), 0, life + 1);
+      groups[each.at("group").get<std::string>()]
+            [{each.at("topic").get<std::string>(), each.at("brokerName").get<std::string>(),
+              each.at("queueId").get<int32_t>()}] = Lock{each.at("clientId").get<std::string>(), now - age};
+    }
+  } catch (const json::exception&) {
+    return damaged();
+  }
+  std::lock_guard<std::mutex> guard(mutex_);
+  groups_ = std::move(groups);
+  return {};
+}
+
+bool QueueLocks::changed() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return !options_.file.empty() && saved_version_ != version_;
+}
+
+Status QueueLocks::save_if_changed() {
+  if (options_.file.empty()) return {};
+  std::lock_guard<std::mutex> saving(save_mutex_);
+  json locks = json::array();
+  uint64_t version = 0;
+  {
+    const int64_t ahead = options_.wall_ms() - options_.now_ms();
+    std::lock_guard<std::mutex> guard(mutex_);
+    if (saved_version_ == version_) return {};
+    version = version_;
+    for (const auto& [group, queues] : groups_)
+      for (const auto& [queue, lock] : queues)
+        locks.push_back({{"group", group},
+                         {"topic", queue.topic},
+                         {"brokerName", queue.broker_name},
+                         {"queueId", queue.queue_id},
+                         {"clientId", lock.client_id},
+                         {"renewed", lock.renewed_ms + ahead}});
+  }
+  const json written = {{"locks", std::move(locks)}};
+  APOGEE_TRY(config::replace_file(options_.file, written.dump(1, ' ', false, json::error_handler_t::replace)));
+  std::lock_guard<std::mutex> guard(mutex_);
+  saved_version_ = version;
+  return {};
+}
 
 std::vector<MessageQueue> QueueLocks::lock(std::string_view group, std::string_view client_id,
                                            const std::vector<MessageQueue>& queues) {
   std::vector<MessageQueue> granted;
   if (queues.empty()) return granted;
-  const int64_t now = now_ms_();
+  const int64_t now = options_.now_ms();
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
   if (slot == groups_.end()) slot = groups_.emplace(std::string(group), std::map<MessageQueue, Lock>{}).first;
@@ -16,8 +84,10 @@ std::vector<MessageQueue> QueueLocks::lock(std::string_view group, std::string_v
     auto [entry, added] = slot->second.try_emplace(queue);
     Lock& held = entry->second;
     if (!added && held.client_id != client_id && !expired(held, now)) continue;
+    if (held.client_id != client_id) changed_locked();
     held.client_id = client_id;
     held.renewed_ms = now;
+    renewed_ = true;
     granted.push_back(queue);
   }
   return granted;
@@ -29,13 +99,15 @@ void QueueLocks::unlock(std::string_view group, std::string_view client_id, cons
   if (slot == groups_.end()) return;
   for (const auto& queue : queues) {
     auto entry = slot->second.find(queue);
-    if (entry != slot->second.end() && entry->second.client_id == client_id) slot->second.erase(entry);
+    if (entry == slot->second.end() || entry->second.client_id != client_id) continue;
+    slot->second.erase(entry);
+    changed_locked();
   }
   if (slot->second.empty()) groups_.erase(slot);
 }
 
 bool QueueLocks::any_locked(std::string_view group) const {
-  const int64_t now = now_ms_();
+  const int64_t now = options_.now_ms();
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
   if (slot == groups_.end()) return false;
@@ -45,7 +117,7 @@ bool QueueLocks::any_locked(std::string_view group) const {
 }
 
 std::string QueueLocks::owner(std::string_view group, const MessageQueue& queue) const {
-  const int64_t now = now_ms_();
+  const int64_t now = options_.now_ms();
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
   if (slot == groups_.end()) return {};
@@ -55,7 +127,7 @@ std::string QueueLocks::owner(std::string_view group, const MessageQueue& queue)
 }
 
 size_t QueueLocks::expire() {
-  const int64_t now = now_ms_();
+  const int64_t now = options_.now_ms();
   size_t removed = 0;
   std::lock_guard<std::mutex> guard(mutex_);
   for (auto slot = groups_.begin(); slot != groups_.end();) {
@@ -63,19 +135,23 @@ size_t QueueLocks::expire() {
       if (expired(entry->second, now)) {
         entry = slot->second.erase(entry);
         ++removed;
+        changed_locked();
       } else {
         ++entry;
       }
     }
     slot = slot->second.empty() ? groups_.erase(slot) : std::next(slot);
   }
+  if (std::exchange(renewed_, false)) changed_locked();
   return removed;
 }
 
 void QueueLocks::remove_group(std::string_view group) {
   std::lock_guard<std::mutex> guard(mutex_);
   auto slot = groups_.find(group);
-  if (slot != groups_.end()) groups_.erase(slot);
+  if (slot == groups_.end()) return;
+  groups_.erase(slot);
+  changed_locked();
 }
 
 }  // namespace apogee::broker

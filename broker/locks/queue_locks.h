@@ -9,15 +9,31 @@
 #include <vector>
 
 #include "apogee/message_queue.h"
+#include "apogee/result.h"
 #include "broker/groups/client_info.h"
 
 namespace apogee::broker {
 
-/// Which client of a group may consume a queue in order. Kept in memory: after a restart whoever asks first
-/// gets the lock. Thread: any; one lock, for map operations only.
+/// Which client of a group may consume a queue in order. Locks outlive a restart of the broker: members come back one
+/// after the other then, and the first one must not get what another one still works on. Thread: any; one lock, for map
+/// operations only, but for load() and save_if_changed(), which use the disk.
 class QueueLocks {
  public:
-  explicit QueueLocks(NowMs now_ms = system_now_ms, int64_t life_ms = 60'000);
+  struct Options {
+    std::string file;               ///< config/queueLocks.json; empty: nothing is read or written
+    int64_t life_ms = 60'000;       ///< rebalanceLockMaxLiveTime
+    NowMs now_ms = steady_now_ms;   ///< a step of the system's clock makes no lock longer or shorter
+    NowMs wall_ms = system_now_ms;  ///< for the file
+  };
+  explicit QueueLocks(Options options);
+
+  /// Reads the file; locks go on living for what is left of their time. Errors: kIo, kCorrupt, when nothing was read.
+  [[nodiscard]] Status load();
+  /// Whether save_if_changed() has anything to write.
+  [[nodiscard]] bool changed() const;
+  /// Writes the file if owners have changed since, or times at the last expire(). To be called before a grant or a
+  /// release is answered. Error: kIo, kDiskFull.
+  [[nodiscard]] Status save_if_changed();
 
   void set_life_ms(int64_t life_ms) { life_ms_.store(life_ms, std::memory_order_relaxed); }
 
@@ -30,7 +46,7 @@ class QueueLocks {
   [[nodiscard]] bool any_locked(std::string_view group) const;
   /// The owner of a lock that has not expired; empty when there is none.
   [[nodiscard]] std::string owner(std::string_view group, const MessageQueue& queue) const;
-  /// Forgets expired locks; call every 10 s.
+  /// Forgets expired locks, and lets save_if_changed() write renewals; call every 10 s.
   size_t expire();
   void remove_group(std::string_view group);
 
@@ -43,10 +59,15 @@ class QueueLocks {
     return now - lock.renewed_ms > life_ms_.load(std::memory_order_relaxed);
   }
 
-  NowMs now_ms_;
+  void changed_locked() { ++version_; }
+
+  const Options options_;
   std::atomic<int64_t> life_ms_;
+  std::mutex save_mutex_;  // before mutex_; one save at a time
   mutable std::mutex mutex_;
   std::map<std::string, std::map<MessageQueue, Lock>, std::less<>> groups_;  // guarded by mutex_
+  uint64_t version_ = 0, saved_version_ = 0;                                 // guarded by mutex_
+  bool renewed_ = false;                                                     // guarded by mutex_
 };
 
 }  // namespace apogee::broker

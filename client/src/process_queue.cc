@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "client/src/client_instance.h"
+
 namespace apogee {
 
 ProcessQueue::Cached ProcessQueue::cached() const {
@@ -142,10 +144,10 @@ bool ProcessQueue::dropped() const {
   return dropped_;
 }
 
-void ProcessQueue::set_locked(bool locked, int64_t now_ms) {
+void ProcessQueue::set_locked(bool locked, int64_t asked_ms) {
   std::lock_guard lock(mutex_);
   locked_ = locked;
-  if (locked) locked_ms_ = now_ms;
+  if (locked) locked_ms_ = asked_ms;
 }
 
 bool ProcessQueue::lock_is_valid(int64_t now_ms, int64_t valid_ms) const {
@@ -168,7 +170,7 @@ remoting::ProcessQueueInfo ProcessQueue::info() const {
   }
   info.transaction_msg_count = static_cast<int32_t>(taken_.size());
   info.locked = locked_;
-  info.last_lock_timestamp = locked_ms_;
+  if (locked_) info.last_lock_timestamp = now_ms() - (steady_ms() - locked_ms_);
   info.dropped = dropped_;
   info.last_pull_timestamp = last_pull_ms;
   info.last_consume_timestamp = last_consume_ms;

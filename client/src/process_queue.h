@@ -73,7 +73,8 @@ class ProcessQueue {
   void drop(bool discard);
   [[nodiscard]] bool dropped() const;
 
-  void set_locked(bool locked, int64_t now_ms);
+  // Times of steady_ms(): a step of the clock makes no lock longer.
+  void set_locked(bool locked, int64_t asked_ms);
   [[nodiscard]] bool lock_is_valid(int64_t now_ms, int64_t valid_ms) const;
 
   [[nodiscard]] remoting::ProcessQueueInfo info() const;

@@ -101,7 +101,10 @@ Status PushConsumer::Impl::shutdown() {
       future = unlocked->get_future();
       core_.loop().post([this, unlocked] {
         std::vector<MessageQueue> held;
-        for (const auto& queue : queues()) held.push_back(queue->queue());
+        // Where a listener did not end, the lock protects what it still does, until the broker lets it expire.
+        for (const auto& queue : queues())
+          if (std::unique_lock listener(queue->listener_mutex(), std::try_to_lock); listener.owns_lock())
+            held.push_back(queue->queue());
         unlock_queues(held, [unlocked] { unlocked->set_value(); });
       });
       future.wait_for(patience);
@@ -139,7 +142,7 @@ std::vector<MessageQueue> PushConsumer::Impl::assignment() const {
 }
 
 bool PushConsumer::Impl::lock_is_valid(const ProcessQueue& queue) const {
-  return !needs_lock() || queue.lock_is_valid(now_ms(), config_.lock_valid.count());
+  return !needs_lock() || queue.lock_is_valid(steady_ms(), config_.lock_valid.count());
 }
 
 void PushConsumer::Impl::on_assigned(const std::string& topic, const std::vector<MessageQueue>& assigned) {
@@ -253,8 +256,8 @@ void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted,
     keys.push_back(queue->queue());
   }
   // Where the answer is none, the locks that we hold stay valid for their time.
-  auto answered = [this, by_key = std::move(by_key), asked_ms = now_ms()](const std::vector<MessageQueue>& members,
-                                                                          const Result<Command>& reply) {
+  auto answered = [this, by_key = std::move(by_key), asked_ms = steady_ms()](const std::vector<MessageQueue>& members,
+                                                                             const Result<Command>& reply) {
     if (!reply || reply->code != response_code::kSuccess) {
       core_.logger().warn("lock of queues: {}",
                           reply ? broker_error(*reply, "refused").message : reply.error().message);
@@ -269,9 +272,9 @@ void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted,
     for (const auto& key : members) {
       const auto& queue = by_key.at(key);
       const bool ok = std::find(set.begin(), set.end(), key) != set.end();
+      const bool waited = !lock_is_valid(*queue);
       queue->set_locked(ok, asked_ms);
-      // It was waiting for its lock.
-      if (ok && queue->started && queue->begin_again()) submit_orderly(queue);
+      if (ok && waited && queue->started && queue->begin_again()) submit_orderly(queue);
     }
   };
   ask_brokers(RequestCode::kLockBatchMq, keys, answered, std::move(done));
@@ -303,7 +306,7 @@ void PushConsumer::Impl::release_queue(const ProcessQueuePtr& queue, std::option
   }
   if (reset_offset) core_.offsets().update(queue->queue(), *reset_offset, false);
   core_.persist({queue->queue()}, [this, queue, again = reset_offset.has_value()](const Status&) {
-    if (needs_lock() && queue->lock_is_valid(now_ms(), INT32_MAX)) {
+    if (needs_lock() && queue->lock_is_valid(steady_ms(), INT32_MAX)) {
       unlock_queues({queue->queue()}, [this, queue, again] { forget_queue(queue, again); });
     } else {
       forget_queue(queue, again);

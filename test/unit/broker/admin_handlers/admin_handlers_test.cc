@@ -21,7 +21,7 @@ struct Bench {
   SubscriptionGroups groups{{}, kQuiet, clock.now()};
   ConsumerGroups consumers{clock.now()};
   ProducerGroups producers{clock.now()};
-  QueueLocks locks{clock.now()};
+  QueueLocks locks{{"", 60'000, clock.now(), clock.now()}};
   BrokerStats stats{"C1", clock.now()};
   TopicBench topics;
   FakeStore store;

@@ -33,7 +33,7 @@ struct Bench {
   SubscriptionGroups groups{{}, kQuiet, clock.now()};
   ConsumerGroups consumers{clock.now()};
   ProducerGroups producers{clock.now()};
-  QueueLocks locks{clock.now()};
+  QueueLocks locks{{"", 60'000, clock.now(), clock.now()}};
   TopicBench topics;
   ClientHandlers handlers{{consumers, producers, groups, topics.table, locks, kQuiet, clock.now()}};
 

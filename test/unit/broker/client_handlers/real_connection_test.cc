@@ -23,7 +23,7 @@ struct Bench {
   SubscriptionGroups groups{{}, kQuiet};
   ConsumerGroups consumers;
   ProducerGroups producers;
-  QueueLocks locks;
+  QueueLocks locks{{}};
   TopicBench topics;
   FakeStore store;
   remoting::RemotingServer server{options(), kQuiet};

@@ -1,5 +1,7 @@
 #include "broker/locks/queue_locks.h"
 
+#include <fstream>
+
 #include "test/unit/broker/support/handler_bench.h"
 
 namespace apogee::broker {
@@ -9,7 +11,7 @@ MessageQueue queue(int32_t id) { return {"T", "broker-a", id}; }
 
 TEST_CASE("QueueLocks: a lock belongs to one client, who may renew it", "[broker]") {
   test::FakeClock clock;
-  QueueLocks locks(clock.now());
+  QueueLocks locks({"", 60'000, clock.now(), clock.now()});
   CHECK(locks.lock("G", "a", {queue(0), queue(1)}).size() == 2);
   CHECK(locks.lock("G", "a", {queue(0)}).size() == 1);
   CHECK(locks.lock("G", "b", {queue(0), queue(1), queue(2)}) == std::vector<MessageQueue>{queue(2)});
@@ -21,7 +23,7 @@ TEST_CASE("QueueLocks: a lock belongs to one client, who may renew it", "[broker
 
 TEST_CASE("QueueLocks: only the owner unlocks", "[broker]") {
   test::FakeClock clock;
-  QueueLocks locks(clock.now());
+  QueueLocks locks({"", 60'000, clock.now(), clock.now()});
   REQUIRE(locks.lock("G", "a", {queue(0)}).size() == 1);
   locks.unlock("G", "b", {queue(0)});
   CHECK(locks.owner("G", queue(0)) == "a");
@@ -32,7 +34,7 @@ TEST_CASE("QueueLocks: only the owner unlocks", "[broker]") {
 
 TEST_CASE("QueueLocks: a lock that was not renewed for 60 s is free", "[broker]") {
   test::FakeClock clock;
-  QueueLocks locks(clock.now());
+  QueueLocks locks({"", 60'000, clock.now(), clock.now()});
   REQUIRE(locks.lock("G", "a", {queue(0), queue(1)}).size() == 2);
   clock.advance(40'000);
   REQUIRE(locks.lock("G", "a", {queue(1)}).size() == 1);
@@ -48,6 +50,43 @@ TEST_CASE("QueueLocks: a lock that was not renewed for 60 s is free", "[broker]"
   REQUIRE(locks.lock("G", "a", {queue(0)}).size() == 1);
   clock.advance(11);
   CHECK(locks.lock("G", "b", {queue(0)}).size() == 1);
+}
+
+TEST_CASE("QueueLocks: a restart forgets no lock, and makes none longer", "[broker]") {
+  test::FakeClock clock, wall;
+  test::TempDir dir;
+  const QueueLocks::Options options{dir.file("config/queueLocks.json"), 60'000, clock.now(), wall.now()};
+  {
+    QueueLocks locks(options);
+    REQUIRE(locks.load());
+    CHECK_FALSE(locks.changed());
+    REQUIRE(locks.lock("G", "a", {queue(0), queue(1)}).size() == 2);
+    CHECK(locks.changed());
+    locks.unlock("G", "a", {queue(1)});
+    REQUIRE(locks.save_if_changed());
+    CHECK_FALSE(locks.changed());
+    REQUIRE(locks.lock("G", "a", {queue(0)}).size() == 1);
+    CHECK_FALSE(locks.changed());  // a renewal alone is not worth a write
+  }
+  clock.advance(1'000'000);  // another boot's
+  wall.advance(50'000);
+  QueueLocks locks(options);
+  REQUIRE(locks.load());
+  CHECK(locks.owner("G", queue(0)) == "a");
+  CHECK(locks.lock("G", "b", {queue(0), queue(1)}) == std::vector<MessageQueue>{queue(1)});
+  clock.advance(10'001);
+  CHECK(locks.lock("G", "b", {queue(0)}).size() == 1);
+}
+
+TEST_CASE("QueueLocks: a damaged file is told and left", "[broker]") {
+  test::TempDir dir;
+  const auto text = GENERATE(as<std::string>{}, "", "[]", "{\"locks\":[{\"group\":1}]}", "{\"locks\":[{}]}", "\x01");
+  std::ofstream(dir.file("locks.json")) << text;
+  QueueLocks locks({dir.file("locks.json")});
+  auto loaded = locks.load();
+  REQUIRE_FALSE(loaded);
+  CHECK(loaded.error().message.find("locks.json") != std::string::npos);
+  CHECK(locks.lock("G", "a", {queue(0)}).size() == 1);
 }
 
 }  // namespace
