@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "broker/filter/consumer_filters.h"
 #include "broker/groups/consumer_groups.h"
 #include "broker/groups/producer_groups.h"
 #include "broker/handlers/admin_rows.h"
@@ -84,6 +85,8 @@ struct Broker::Impl {
   std::unique_ptr<ConsumerGroups> consumers;
   std::unique_ptr<ProducerGroups> producers;
   std::unique_ptr<QueueLocks> locks;
+  std::unique_ptr<ConsumerFilters> filters;
+  std::unique_ptr<RateLimits> limits;
   std::unique_ptr<BrokerStats> stats;
   std::unique_ptr<ReaderPool> readers;
   std::unique_ptr<loop::LoopThread> housekeeping;
@@ -148,6 +151,8 @@ Status Broker::Impl::open_state() {
   group_options.auto_create = config.auto_create_group;
   groups = std::make_unique<SubscriptionGroups>(std::move(group_options), logger);
   APOGEE_TRY(groups->load());
+  filters = std::make_unique<ConsumerFilters>(config.config_file("consumerFilter.json"), config, logger);
+  filters->load();
 
   put = std::make_unique<MessagePut>(*store);
   TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
@@ -195,6 +200,7 @@ Status Broker::Impl::listen() {
       held->connection_closed(connection);
       consumers->connection_closed(connection);
       producers->connection_closed(connection);
+      limits->connection_closed(connection);
     });
     Status status = server->start();
     if (status || tries <= 1 || status.error().code != Errc::kAlreadyExists) return status;
@@ -205,26 +211,30 @@ void Broker::Impl::build_handlers() {
   const BrokerIdentity identity{config.cluster_name, config.broker_name, address};
   const store::HostAddress store_host = host_address_of(address);
   const ClientCalls calls = calls_by(*server);
-  consumers->set_change_listener(notify_members(calls, *groups));
+  consumers->set_change_listener([this, notify = notify_members(calls, *groups)](const std::string& name, auto group) {
+    if (group == nullptr) filters->unregister_group(name);
+    notify(name, std::move(group));
+  });
 
   transactions = std::make_unique<Transactions>(
       Transactions::Parts{config, *store, *put, *offsets, *producers, *stats, calls, store_host, logger});
   transaction_handlers = std::make_unique<TransactionHandlers>(*transactions, config);
   send_operation = std::make_unique<SendOperation>(
       SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms, transactions.get()});
-  send_handlers = std::make_unique<SendHandlers>(*send_operation, config);
+  send_handlers = std::make_unique<SendHandlers>(*send_operation, config, *limits);
   reply_handlers = std::make_unique<ReplyHandlers>(
       ReplyHandlers::Parts{config, *send_operation, *producers, calls, address, system_now_ms});
   send_back_handler = std::make_unique<SendBackHandler>(
       SendBackHandler::Parts{config, *topics, *groups, *stats, *store, *put, store_host, ip, logger});
-  pull_operation = std::make_unique<PullOperation>(
-      PullOperation::Parts{config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, ip, system_now_ms});
+  pull_operation = std::make_unique<PullOperation>(PullOperation::Parts{
+      config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, *filters, *limits, ip, system_now_ms,
+      [this](std::function<void()> task) { return readers->post(std::move(task)); }});
   pull_handlers = std::make_unique<PullHandlers>(*pull_operation, config);
   queue_query_handlers = std::make_unique<QueueQueryHandlers>(*store);
   message_query_handlers = std::make_unique<MessageQueryHandlers>(*store, config);
 
   client_handlers = std::make_unique<ClientHandlers>(
-      ClientHandlers::Parts{*consumers, *producers, *groups, *topics, *locks, logger, system_now_ms,
+      ClientHandlers::Parts{*consumers, *producers, *groups, *topics, *locks, *filters, logger, system_now_ms,
                             [this](std::function<void()> task) { return readers->post(std::move(task)); }});
   client_offset_handlers = std::make_unique<ClientOffsetHandlers>(
       ClientOffsetHandlers::Parts{*offsets, *groups, *topics, *store, memory_share_bytes(config.in_memory_ratio)});
@@ -329,6 +339,7 @@ void Broker::Impl::save_state(bool sync) {
   if (stopped || now - last_export_ms >= config.flush_consumer_offset_ms) {
     last_export_ms = now;
     report("consumerOffset.json", offsets->export_json());
+    report("consumerFilter.json", filters->save_if_changed());
   }
 }
 
@@ -343,6 +354,7 @@ void Broker::Impl::start_housekeeping() {
       locks->expire();
       const auto save = [this] { locks->save_if_changed().ignore("the next change tells"); };
       if (locks->changed() && !readers->post(save)) logger.warn("queue locks are not saved: the readers are busy");
+      limits->expire();
     });
     housekeeper.run_every(loop::Milliseconds(kFlushTickMs), [this, ticks = 0]() mutable {
       const bool sync = ++ticks % (1'000 / kFlushTickMs) == 0;
@@ -372,6 +384,7 @@ Status Broker::Impl::start() {
   APOGEE_TRY(open_state());
   consumers = std::make_unique<ConsumerGroups>();
   producers = std::make_unique<ProducerGroups>();
+  limits = std::make_unique<RateLimits>(config);
   locks = std::make_unique<QueueLocks>(QueueLocks::Options{config.config_file("queueLocks.json"), config.lock_life_ms});
   if (auto loaded = locks->load(); !loaded) logger.error("{}; queues are locked anew", loaded.error().message);
   stats = std::make_unique<BrokerStats>(config.cluster_name);

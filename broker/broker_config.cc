@@ -142,6 +142,21 @@ void add_feature_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_int("shortPollingTimeMills", &config.short_polling_ms, {1, 60'000},
                 "how long pulls are held when longPollingEnable is false", {"ms", false, false});
   table.add_bool("litePullMessageEnable", &config.lite_pull, "serve LITE_PULL_MESSAGE");
+  const config::Traits rate{"messages per second", false, false};
+  table.add_int("publishRatePerTopic", &config.publish_rate_per_topic, {0, INT32_MAX},
+                "messages that all clients together may send to a topic; 0: no limit", rate);
+  table.add_int("publishRatePerClient", &config.publish_rate_per_client, {0, INT32_MAX},
+                "messages that a client may send; 0: no limit", rate);
+  table.add_int("maxConsumeRate", &config.consume_rate, {0, INT32_MAX},
+                "messages that one consumer of a group may pull; 0: no limit", rate);
+  table.add_int("maxConsumeRatePerGroup", &config.consume_rate_per_group, {0, INT32_MAX},
+                "messages that all consumers of a group together may pull; 0: no limit", rate);
+  table.add_bool("enablePropertyFilter", &config.property_filter,
+                 "consumers may filter by SQL92 expressions on message properties");
+  table.add_bool("filterSupportRetry", &config.filter_retry,
+                 "messages that a group gets again pass its SQL92 filter of their topic once more");
+  table.add_int("filterDataCleanTimeSpan", &config.filter_data_life_ms, {0, INT64_MAX},
+                "how long the filters of a group that has gone stay in consumerFilter.json", {"ms", false, false});
   table.add_int("flushConsumerOffsetInterval", &config.flush_consumer_offset_ms, {100, kHourMs},
                 "time between exports of consumer offsets to consumerOffset.json", {"ms", false, false});
   table.add_int("rebalanceLockMaxLiveTime", &config.lock_life_ms, {1, kHourMs},
@@ -258,7 +273,6 @@ void add_unsupported_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_bool("aclEnable", &config.acl, "true is refused", locked);
   table.add_bool("authenticationEnabled", &config.authentication, "true is refused", locked);
   table.add_bool("authorizationEnabled", &config.authorization, "true is refused", locked);
-  table.add_bool("enablePropertyFilter", &config.property_filter, "true is refused", locked);
   table.add_bool("transientStorePoolEnable", &config.transient_store_pool, "has no effect: the log is safer without it",
                  locked);
 }
@@ -350,8 +364,6 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
     return refuse(
         "aclEnable, authenticationEnabled or authorizationEnabled is true: this release has no access control; "
         "without it everybody who reaches the port could read and write everything");
-  if (config.property_filter)
-    return refuse("enablePropertyFilter=true: SQL92 filters are not supported by this release");
   if (auto status = check_topic_name(config.broker_name); !status)
     return Error{Errc::kInvalidArgument, "brokerName: " + status.error().message};
   if (auto status = check_topic_name(config.cluster_name); !status)

@@ -56,6 +56,13 @@ struct BrokerConfig {
   config::Tunable<bool> long_polling = true;
   config::Tunable<int64_t> short_polling_ms = 1'000;
   config::Tunable<bool> lite_pull = true;
+  config::Tunable<int64_t> publish_rate_per_topic = 0;  ///< messages per second, as the three below; 0: no limit
+  config::Tunable<int64_t> publish_rate_per_client = 0;
+  config::Tunable<int64_t> consume_rate = 0;
+  config::Tunable<int64_t> consume_rate_per_group = 0;
+  config::Tunable<bool> property_filter = false;
+  config::Tunable<bool> filter_retry = false;
+  config::Tunable<int64_t> filter_data_life_ms = 86'400'000;
   config::Tunable<int64_t> flush_consumer_offset_ms = 5'000;
   config::Tunable<std::string> region_id = "DefaultRegion";
   config::Tunable<int64_t> lock_life_ms = 60'000;
@@ -115,7 +122,7 @@ struct BrokerConfig {
 
   // Not in this release; check() refuses what would break a promise.
   bool dleger = false, controller_mode = false, acl = false, authentication = false, authorization = false;
-  bool property_filter = false, transient_store_pool = false;
+  bool transient_store_pool = false;
   std::string store_type = "default";
 
   /// Fills in what depends on the machine: host name and $HOME.

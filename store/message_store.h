@@ -138,9 +138,13 @@ enum class GetStatus : uint8_t {
 };
 const char* to_string(GetStatus status);  ///< "FOUND", "OFFSET_OVERFLOW_ONE", ...
 
+/// Whether a record may be delivered; empty function = all.
+using RecordFilter = std::function<bool(std::string_view record)>;
+
 struct GetLimits {
   int32_t count_max = 32;
   int64_t bytes_max = 256 * 1024;  ///< the first message always goes
+  RecordFilter record_filter;      ///< asked about what the tags filter lets pass; costs a read of the record
 };
 /// Whether an entry with this tags code may be delivered; empty function = all.
 using TagsCodeFilter = std::function<bool(int64_t tags_code)>;

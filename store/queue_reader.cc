@@ -62,8 +62,9 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
   if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
   if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
 
+  const bool filtered = filter || limits.record_filter;
   auto entries =
-      queue->read(offset, filter ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
+      queue->read(offset, filtered ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
   if (entries.empty())
     return answer(GetStatus::kOffsetFoundNull, (offset / parts_.entries_per_file + 1) * parts_.entries_per_file);
   QueueOffset next = offset;
@@ -88,6 +89,7 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
       removed = true;
       continue;
     }
+    if (limits.record_filter && !limits.record_filter(record.bytes)) continue;
     result.bytes += entry.record_bytes;
     result.records.push_back(std::move(record));
   }

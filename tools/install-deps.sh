@@ -8,6 +8,7 @@ packages=(
   g++ clang cmake ninja-build ccache pkg-config git
   # libraries
   libuv1-dev nlohmann-json3-dev libfmt-dev libspdlog-dev librocksdb-dev libcli11-dev
+  tao-pegtl-dev
   zlib1g-dev liblz4-dev libzstd-dev libdeflate-dev libxxhash-dev libssl-dev
   # tests and checks
   catch2 libclang-rt-14-dev llvm clang-format clang-tidy

@@ -49,6 +49,7 @@ std::optional<ClientHandlers::RetryTopic> ClientHandlers::register_consumer(cons
     registration.subscriptions.push_back(subscription_of(subscription));
   if (auto known = without_subscriptions ? parts_.consumers.find(data.group_name) : nullptr)
     for (const auto& [topic, subscription] : known->subscriptions) registration.subscriptions.push_back(*subscription);
+  parts_.filters.register_group(data.group_name, registration.subscriptions);
   if (parts_.consumers.register_consumer(client, registration))
     parts_.logger.info("group {}: consumer {} at {} joined or changed its subscriptions", data.group_name,
                        client.client_id, client.address);
@@ -178,9 +179,12 @@ void ClientHandlers::check_client_config(const remoting::Caller& /*caller*/, rem
   auto body = remoting::decode_check_client_request(request.body.bytes);
   if (!body) return refuse_body(request, respond, "CheckClientRequestBody", body.error());
   const std::string& type = body->subscription_data.expression_type;
-  if (!type.empty() && type != "TAG")
+  if (is_tag_type(type)) return accept(request, respond);
+  if (!parts_.filters.enabled())
     return refuse(request, respond, code::kSystemError,
                   "The broker does not support consumer to filter message by " + type);
+  auto compiled = parts_.filters.compile(type, body->subscription_data.sub_string);
+  if (!compiled) return refuse(request, respond, code::kSubscriptionParseFailed, compiled.error().message);
   accept(request, respond);
 }
 

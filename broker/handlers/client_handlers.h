@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 
+#include "broker/filter/consumer_filters.h"
 #include "broker/groups/consumer_groups.h"
 #include "broker/groups/producer_groups.h"
 #include "broker/groups/subscription_groups.h"
@@ -22,6 +23,7 @@ class ClientHandlers {
     SubscriptionGroups& groups;
     TopicTable& topics;
     QueueLocks& locks;
+    ConsumerFilters& filters;
     const Logger& logger;
     NowMs now_ms = system_now_ms;
     /// Runs what writes a file elsewhere; false: it will not. Empty: here and now.

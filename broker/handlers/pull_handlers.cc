@@ -86,21 +86,29 @@ std::optional<PullAnswer> PullOperation::refuse(const PullRequest& request) cons
   return std::nullopt;
 }
 
-std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& request,
-                                                           std::shared_ptr<const Subscription>& subscription) const {
-  auto no_sql = [] {
-    return refused(code::kSystemError, "The broker does not support consumer to filter message by SQL92");
+std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& request, Wanted& wanted) const {
+  auto without_sql = [this](const std::string& type) -> std::optional<PullAnswer> {
+    if (parts_.filters.enabled()) return std::nullopt;
+    return refused(code::kSystemError, "The broker does not support consumer to filter message by " + type);
   };
   if (request.expression) {
-    if (request.expression_type == "SQL92") return no_sql();
-    if (!request.expression_type.empty() && request.expression_type != "TAG")
+    auto no_parse = [](const Error& error) {
       return refused(code::kSubscriptionParseFailed,
-                     "parse the consumer's subscription failed: unknown expressionType " + request.expression_type);
+                     "parse the consumer's subscription failed: subscription: " + error.message);
+    };
+    if (!is_tag_type(request.expression_type)) {
+      auto compiled = parts_.filters.compile(request.expression_type, *request.expression);
+      if (!compiled) return no_parse(compiled.error());
+      wanted.sql = std::move(*compiled);
+      auto subscription = std::make_shared<Subscription>();
+      subscription->topic = request.topic;
+      subscription->expression_type = request.expression_type;
+      wanted.subscription = std::move(subscription);
+      return without_sql(request.expression_type);
+    }
     auto parsed = parse_tag_subscription(request.topic, *request.expression, request.subscription_version);
-    if (!parsed)
-      return refused(code::kSubscriptionParseFailed,
-                     "parse the consumer's subscription failed: subscription: " + parsed.error().message);
-    subscription = std::move(*parsed);
+    if (!parsed) return no_parse(parsed.error());
+    wanted.subscription = std::move(*parsed);
     return std::nullopt;
   }
   auto consumers = parts_.consumers.find(request.group);
@@ -109,24 +117,53 @@ std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& re
     if (auto group = parts_.groups.find(request.group); group != nullptr && !group->consume_broadcast_enable)
       return refused(code::kNoPermission, "the consumer group[" + request.group + "] can not consume by broadcast way",
                      kByBroadcasting);
-  subscription = consumers->subscription(request.topic);
-  if (subscription == nullptr)
+  wanted.subscription = consumers->subscription(request.topic);
+  if (wanted.subscription == nullptr)
     return refused(code::kSubscriptionNotExist, "the consumer's subscription not exist: topic " + request.topic);
-  if (subscription->version < request.subscription_version)
+  if (wanted.subscription->version < request.subscription_version)
     return refused(code::kSubscriptionNotLatest, "the consumer's subscription not latest");
-  if (subscription->expression_type == "SQL92") return no_sql();
-  return std::nullopt;
+  const std::string& type = wanted.subscription->expression_type;
+  if (is_tag_type(type)) return std::nullopt;
+  auto filter = parts_.filters.find(request.topic, request.group);
+  if (filter.expression == nullptr)
+    return refused(code::kFilterDataNotExist,
+                   "The broker's consumer filter data is not exist!Your expression may be wrong!" +
+                       (filter.problem.empty() ? filter.problem : " " + filter.problem));
+  if (filter.client_version < wanted.subscription->version)
+    return refused(code::kFilterDataNotLatest, "the consumer's consumer filter data not latest");
+  wanted.sql = std::move(filter.expression);
+  return without_sql(type);
 }
 
-void PullOperation::run(const RequestPtr& request, Done done, bool first) {
-  const int64_t begin_ms = parts_.now_ms();
-  if (auto answer = refuse(*request)) return done(std::move(*answer));
-  std::shared_ptr<const Subscription> subscription;
-  if (auto answer = find_subscription(*request, subscription)) return done(std::move(*answer));
+store::RecordFilter PullOperation::record_filter(const PullRequest& request, const Wanted& wanted) const {
+  if (wanted.subscription->class_filter_mode) return nullptr;
+  if (wanted.sql != nullptr)
+    return [sql = wanted.sql](std::string_view bytes) {
+      const auto record = message::decode_record(bytes);
+      return !record || sql->matches(record->properties);
+    };
+  if (!parts_.config.filter_retry || !parts_.filters.enabled() || request.topic != retry_topic_of(request.group))
+    return nullptr;
+  return [filters = &parts_.filters, group = request.group](std::string_view bytes) {
+    const auto record = message::decode_record(bytes);
+    return !record || filters->matches_retry(group, record->properties);
+  };
+}
 
-  PullAnswer answer;
-  answer.has_offsets = true;
+void PullOperation::pull(PullRequest request, Done done) {
+  Progress progress;
+  progress.next = request.queue_offset;
+  progress.deadline_ms = parts_.now_ms() + request.hold_ms;
+  run(std::make_shared<PullRequest>(std::move(request)), std::move(done), progress);
+}
+
+void PullOperation::run(const RequestPtr& request, Done done, Progress progress) {
+  if (auto answer = refuse(*request)) return done(std::move(*answer));
+  Wanted wanted;
+  if (auto answer = find_subscription(*request, wanted)) return done(std::move(*answer));
   if (auto reset = parts_.offsets.take_reset(request->group, request->topic, request->queue_id)) {
+    PullAnswer answer;
+    answer.has_offsets = true;
     answer.code = code::kPullOffsetMoved;
     answer.remark = "OFFSET_RESET";
     answer.next_begin_offset = *reset;
@@ -134,26 +171,53 @@ void PullOperation::run(const RequestPtr& request, Done done, bool first) {
     answer.max_offset = parts_.store.max_offset(request->topic, request->queue_id);
     return done(std::move(answer));
   }
+  if (auto why = parts_.limits.refuse_consumption(request->group, request->connection))
+    return done(refused(code::kFlowControl, std::move(*why)));
+  // What was held is on a reader already.
+  if (!progress.first || !parts_.post_reader || !record_filter(*request, wanted))
+    return read(request, done, progress, wanted);
+  if (!parts_.post_reader([this, request, done, progress, wanted] { read(request, done, progress, wanted); }))
+    done(refused(code::kSystemBusy, "[OVERLOAD]system busy, start flow control for a while"));
+}
+
+void PullOperation::read(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted) {
+  const int64_t begin_ms = parts_.now_ms();
   store::TagsCodeFilter filter;
-  if (!subscription->codes.empty())
-    filter = [subscription](int64_t tags_code) { return subscription->may_match(tags_code); };
+  if (!wanted.subscription->codes.empty())
+    filter = [subscription = wanted.subscription](int64_t tags_code) { return subscription->may_match(tags_code); };
   store::GetLimits limits;
   limits.count_max = std::min(request->count_max, parts_.config.transfer_count_max.get());
   limits.bytes_max = std::min(request->bytes_max, parts_.config.transfer_bytes_max.get());
-  auto got = parts_.store.get(request->topic, request->queue_id, request->queue_offset, limits, filter);
-  if (first && request->commit_offset && *request->commit_offset >= 0)
+  limits.record_filter = record_filter(*request, wanted);
+  auto got = parts_.store.get(request->topic, request->queue_id, progress.next, limits, filter);
+  if (progress.first && request->commit_offset && *request->commit_offset >= 0)
     parts_.offsets.commit(request->group, request->topic, request->queue_id, *request->commit_offset);
 
+  PullAnswer answer;
+  answer.has_offsets = true;
   answer.code = code_of(got.status, request->queue_offset);
-  if (first && answer.code == code::kPullNotFound && request->hold_ms > 0 &&
-      hold(request, done, filter, std::max(request->queue_offset, got.max_offset)))
-    return;
+  // A pull that was held, and was woken by messages that its filter does not let pass, waits on behind them.
+  const bool passed_over = !progress.first && limits.record_filter && begin_ms < progress.deadline_ms &&
+                           got.status == store::GetStatus::kNoMatchedMessage;
+  if (passed_over) progress.next = got.next_begin_offset;
+  const bool wait = passed_over || (progress.first && answer.code == code::kPullNotFound);
+  if (wait && request->hold_ms > 0) {
+    progress.first = false;
+    if (hold(request, done, filter, passed_over ? progress.next : std::max(request->queue_offset, got.max_offset),
+             progress))
+      return;
+  }
   answer.remark = to_string(got.status);
+  if (answer.code == code::kPullNotFound && progress.next > request->queue_offset) {
+    answer.code = code::kPullRetryImmediately;  // it goes on behind what does not match
+    answer.remark = to_string(store::GetStatus::kNoMatchedMessage);
+  }
   answer.next_begin_offset = got.next_begin_offset;
   answer.min_offset = got.min_offset;
   answer.max_offset = got.max_offset;
   if (answer.code == code::kSuccess) {
     const int64_t now = parts_.now_ms();
+    parts_.limits.consumed(request->group, request->connection, static_cast<int64_t>(got.records.size()));
     parts_.stats.on_get(request->group, request->topic, static_cast<int64_t>(got.records.size()), got.bytes,
                         now - begin_ms);
     if (!got.records.empty())
@@ -167,15 +231,15 @@ void PullOperation::run(const RequestPtr& request, Done done, bool first) {
 }
 
 bool PullOperation::hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
-                         store::QueueOffset end) {
+                         store::QueueOffset end, Progress progress) {
   HeldPulls::Pull pull;
   pull.connection = request->connection;
   pull.topic = request->topic;
   pull.queue_id = request->queue_id;
   pull.offset = end;
-  pull.deadline_ms = parts_.now_ms() + request->hold_ms;
+  pull.deadline_ms = progress.deadline_ms;
   pull.filter = std::move(filter);
-  pull.resume = [this, request, done] { run(request, done, false); };
+  pull.resume = [this, request, done, progress] { run(request, done, progress); };
   auto id = parts_.held.hold(std::move(pull));
   if (id == 0) return false;
   // A message that arrived since the read was told to nobody.

@@ -7,8 +7,10 @@
 #include <string>
 
 #include "broker/broker_config.h"
+#include "broker/filter/consumer_filters.h"
 #include "broker/groups/consumer_groups.h"
 #include "broker/groups/subscription_groups.h"
+#include "broker/limits/rate_limits.h"
 #include "broker/offsets/consumer_offsets.h"
 #include "broker/pull/held_pulls.h"
 #include "broker/stats/broker_stats.h"
@@ -63,23 +65,38 @@ class PullOperation {
     BrokerStats& stats;
     store::MessageStore& store;
     HeldPulls& held;
+    ConsumerFilters& filters;
+    RateLimits& limits;
     std::string broker_ip;
     NowMs now_ms = system_now_ms;
+    /// Runs a task on the reader pool, false when that is full; empty: filters that read messages run where the pull
+    /// came in.
+    std::function<bool(std::function<void()>)> post_reader;
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
 
-  void pull(PullRequest request, Done done) {
-    run(std::make_shared<PullRequest>(std::move(request)), std::move(done), true);
-  }
+  void pull(PullRequest request, Done done);
 
  private:
   using RequestPtr = std::shared_ptr<const PullRequest>;
-  void run(const RequestPtr& request, Done done, bool first);
+  /// Which messages a pull wants.
+  struct Wanted {
+    std::shared_ptr<const Subscription> subscription;
+    ConsumerFilters::ExpressionPtr sql;
+  };
+  /// How far a pull is.
+  struct Progress {
+    bool first = true;            ///< it was not held yet
+    store::QueueOffset next = 0;  ///< where to read; nothing before matches
+    int64_t deadline_ms = 0;      ///< of holding it
+  };
+  void run(const RequestPtr& request, Done done, Progress progress);
+  void read(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted);
   [[nodiscard]] std::optional<PullAnswer> refuse(const PullRequest& request) const;
-  [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request,
-                                                            std::shared_ptr<const Subscription>& subscription) const;
+  [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request, Wanted& wanted) const;
+  [[nodiscard]] store::RecordFilter record_filter(const PullRequest& request, const Wanted& wanted) const;
   [[nodiscard]] bool hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
-                          store::QueueOffset end);
+                          store::QueueOffset end, Progress progress);
   Parts parts_;
 };
 

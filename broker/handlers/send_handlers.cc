@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "broker/handlers/send_fields.h"
+#include "common/message/batch.h"
 
 namespace apogee::broker {
 
@@ -34,6 +35,16 @@ void SendHandlers::send(const remoting::Caller& caller, remoting::Command reques
   if (!fields.ok()) {
     response.code = code::kInvalidParameter;
     response.remark = fields.remark();
+    return respond(std::move(response));
+  }
+  auto count = [&]() -> int64_t {
+    if (!wanted.batch) return 1;
+    const auto messages = message::decode_batch(request.body.bytes);
+    return messages ? static_cast<int64_t>(messages->size()) : 1;  // what is no batch is refused behind
+  };
+  if (auto why = limits_.refuse_publishing(wanted.topic, caller.connection, count)) {
+    response.code = code::kFlowControl;
+    response.remark = std::move(*why);
     return respond(std::move(response));
   }
   wanted.body = std::move(request.body);

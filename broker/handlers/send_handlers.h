@@ -5,6 +5,7 @@
 #include "broker/groups/subscription_groups.h"
 #include "broker/handlers/send_fields.h"
 #include "broker/handlers/send_operation.h"
+#include "broker/limits/rate_limits.h"
 #include "broker/messages/message_put.h"
 #include "broker/topics/topic_table.h"
 #include "common/remoting/remoting_server.h"
@@ -16,7 +17,8 @@ namespace apogee::broker {
 /// told by the field `batch` or `m`, whatever the code. Runs on: the IO loop.
 class SendHandlers {
  public:
-  SendHandlers(SendOperation& operation, const BrokerConfig& config) : operation_(operation), config_(config) {}
+  SendHandlers(SendOperation& operation, const BrokerConfig& config, RateLimits& limits)
+      : operation_(operation), config_(config), limits_(limits) {}
 
   void send_message(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);
   void send_message_v2(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond);
@@ -27,6 +29,7 @@ class SendHandlers {
             const SendFieldNames& names, bool batch);
   SendOperation& operation_;
   const BrokerConfig& config_;
+  RateLimits& limits_;
 };
 
 /// 36: a consumer gives a message back, to get it again later (level 3 + times consumed, or the one it asks for) or as

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <future>
 #include <utility>
 
 #include "common/base/text.h"
@@ -28,6 +29,18 @@ std::function<void(Status)> join_parts(size_t parts, std::function<void(Status)>
     if (!part && state->result) state->result = std::move(part);
     if (--state->left == 0 && done) done(std::move(state->result));
   };
+}
+
+Result<remoting::SubscriptionData> subscription_data(const std::string& topic, const MessageSelector& selector) {
+  if (selector.type() == MessageSelector::Type::kTags)
+    return remoting::build_tag_subscription(topic, selector.expression(), now_ms());
+  if (trim(selector.expression()).empty()) return Error{Errc::kInvalidArgument, "the SQL expression is empty"};
+  remoting::SubscriptionData data;
+  data.topic = topic;
+  data.sub_string = selector.expression();
+  data.expression_type = "SQL92";
+  data.sub_version = now_ms();
+  return data;
 }
 
 }  // namespace
@@ -65,6 +78,12 @@ Status ConsumerCore::start(Hooks hooks) {
   };
   for (const auto& subscription : subscriptions()) instance_.watch_topic(subscription->topic, 0);
   APOGEE_TRY(instance_.start(std::move(instance_hooks)));
+  for (const auto& subscription : subscriptions()) {
+    if (Status checked = check_at_broker(*subscription); !checked) {
+      instance_.shutdown("", "");
+      return checked;
+    }
+  }
   if (!clustering()) {
     file_ = std::make_unique<OffsetFile>(config_.local_offset_dir, instance_.client_id(), group_);
     auto loaded = file_->load();
@@ -79,14 +98,33 @@ Status ConsumerCore::start(Hooks hooks) {
   return {};
 }
 
+Status ConsumerCore::check_at_broker(const remoting::SubscriptionData& subscription) {
+  if (subscription.expression_type == "TAG" || instance_.on_loop()) return {};
+  auto answered = std::make_shared<std::promise<Status>>();
+  auto answer = answered->get_future();
+  instance_.fetch_route(subscription.topic, 0, [this, subscription, answered](const Result<TopicRoutePtr>& route) {
+    const auto address = route ? instance_.any_broker_of(subscription.topic) : std::nullopt;
+    if (!address) return answered->set_value({});
+    Command request = Command::request(RequestCode::kCheckClientConfig);
+    request.body = SharedBytes::from(encode(remoting::CheckClientRequest{instance_.client_id(), group_, subscription}));
+    instance_.call(*address, std::move(request), 0, [answered](Result<Command> reply) {
+      if (!reply || reply->code == response_code::kSuccess) return answered->set_value({});
+      answered->set_value(broker_error(*reply, "SQL subscription"));
+    });
+  });
+  if (answer.wait_for(config_.request_timeout) != std::future_status::ready) return {};
+  return answer.get();
+}
+
 void ConsumerCore::shutdown() {
   stopping_ = true;
   instance_.shutdown("", group_);
 }
 
-Status ConsumerCore::subscribe(const std::string& wire_topic, const std::string& tags) {
+Status ConsumerCore::subscribe(const std::string& wire_topic, const MessageSelector& selector) {
   if (!is_retry_topic(wire_topic)) APOGEE_TRY(check_topic_name(wire_topic));
-  APOGEE_TRY_ASSIGN(auto data, remoting::build_tag_subscription(wire_topic, tags, now_ms()));
+  APOGEE_TRY_ASSIGN(auto data, subscription_data(wire_topic, selector));
+  if (started_ms_ != 0) APOGEE_TRY(check_at_broker(data));
   {
     std::lock_guard lock(mutex_);
     subscriptions_[wire_topic] = std::make_shared<const remoting::SubscriptionData>(std::move(data));

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "apogee/consumer_types.h"
+#include "apogee/message_selector.h"
 #include "client/src/client_instance.h"
 #include "client/src/offset_store.h"
 
@@ -59,8 +60,8 @@ class ConsumerCore {
     return {without_namespace(config_.name_space, queue.topic), queue.broker_name, queue.queue_id};
   }
 
-  /// Error: kInvalidArgument.
-  Status subscribe(const std::string& wire_topic, const std::string& tags);
+  /// Errors: kInvalidArgument; after the start, for SQL, what a broker says of it.
+  Status subscribe(const std::string& wire_topic, const MessageSelector& selector);
   void unsubscribe(const std::string& wire_topic);
   [[nodiscard]] SubscriptionPtr subscription(const std::string& wire_topic) const;
   [[nodiscard]] std::vector<SubscriptionPtr> subscriptions() const;
@@ -82,6 +83,9 @@ class ConsumerCore {
 
  private:
   remoting::HeartbeatData heartbeat() const;
+  /// Shows an SQL subscription to a broker of its topic, and waits for the answer, at most request_timeout. Does
+  /// nothing on the loop. Errors: the broker's refusal.
+  Status check_at_broker(const remoting::SubscriptionData& subscription);
   void rebalance();
   void rebalance_topic(const std::string& topic, std::function<void()> done);
   void assign(const std::string& topic, const std::vector<std::string>& members);

@@ -36,6 +36,7 @@ struct Send {
   bool wait_store_ok = true;
   int64_t deadline_ms = 0;  ///< steady
   int attempts = 0;
+  int postponed = 0;  ///< of these, answered with the flow-control code
   std::string last_broker;
   std::string preferred_broker;  ///< of the first attempt, when any queue will do
   std::atomic<bool> finished{false};
@@ -80,6 +81,7 @@ class Producer::Impl {
   void dispatch(const SendPtr& send);
   void attempt(const SendPtr& send, const TopicRoute& route);
   void on_reply(const SendPtr& send, const MessageQueue& queue, int64_t started_ms, Result<remoting::Command> reply);
+  bool send_later(const SendPtr& send);
   bool retry(const SendPtr& send, const Error& error);
   void finish(const SendPtr& send, Result<SendReceipt> result);
   Result<MessageQueue> choose(const SendPtr& send, const TopicRoute& route);

@@ -208,6 +208,7 @@ void Producer::Impl::on_reply(const SendPtr& send, const MessageQueue& queue, in
   auto receipt = read_send_reply(*reply, send->prepared, named);
   if (!receipt) {
     Error error = std::move(receipt).error();
+    if (error.response_code == remoting::response_code::kFlowControl && send_later(send)) return;
     faults_.update(queue.broker_name, now - started_ms, is_retryable(error.response_code), now);
     // A broker that could not reach the requester has said so; the reply may be stored by now.
     if (!send->prepared.reply && is_retryable(error.response_code) && retry(send, error)) return;
@@ -221,8 +222,23 @@ void Producer::Impl::on_reply(const SendPtr& send, const MessageQueue& queue, in
   finish(send, std::move(receipt));
 }
 
+// The broker has a limit and has stored nothing: the same again after a while, as long as there is time.
+bool Producer::Impl::send_later(const SendPtr& send) {
+  constexpr std::chrono::milliseconds kFlowControlDelay{50};
+  if (!running_ || steady_ms() + kFlowControlDelay.count() >= send->deadline_ms) return false;
+  ++send->postponed;
+  instance_.loop().run_after(kFlowControlDelay, [this, send] {
+    if (send->finished) return;
+    auto route = instance_.route(send->prepared.topic);
+    if (!running_ || !route) return finish(send, Error{Errc::kNotFound, "send: no route for topic " + send->topic});
+    attempt(send, *route);
+  });
+  return true;
+}
+
 bool Producer::Impl::retry(const SendPtr& send, const Error& error) {
-  if (!running_ || !send->may_retry || send->attempts > config_.retries || send->deadline_ms <= steady_ms()) {
+  if (!running_ || !send->may_retry || send->attempts - send->postponed > config_.retries ||
+      send->deadline_ms <= steady_ms()) {
     return false;
   }
   // A second half message of the same transaction would be decided as the first one is, and delivered besides it.

@@ -3,6 +3,7 @@
 namespace apogee {
 
 using remoting::Command;
+namespace response_code = remoting::response_code;
 namespace flags = message::pull_sys_flag;
 
 namespace {
@@ -75,13 +76,13 @@ Status PullConsumer::Impl::shutdown() {
   return committed;
 }
 
-Status PullConsumer::Impl::subscribe(const std::string& topic, const std::string& tags) {
+Status PullConsumer::Impl::subscribe(const std::string& topic, const MessageSelector& selector) {
   {
     std::lock_guard lock(mutex_);
     if (mode_ == Mode::kAssign) return Error{Errc::kInvalidArgument, "subscribe() cannot follow assign()"};
     mode_ = Mode::kSubscribe;
   }
-  return core_.subscribe(core_.wire_name(topic), tags);
+  return core_.subscribe(core_.wire_name(topic), selector);
 }
 
 Status PullConsumer::Impl::unsubscribe(const std::string& topic) {
@@ -242,6 +243,7 @@ void PullConsumer::Impl::pull(const FetchQueuePtr& queue, uint64_t generation) {
   request.suspend_ms = config_.pull_suspend.count();
   request.subscription = subscription->sub_string;
   request.subscription_version = subscription->sub_version;
+  request.expression_type = subscription->expression_type;
   core_.instance().call(*address, make_pull_request(request), config_.pull_timeout.count(),
                         [this, queue, generation, subscription](Result<Command> reply) {
                           on_pulled(queue, generation, *subscription, std::move(reply));
@@ -263,6 +265,8 @@ void PullConsumer::Impl::on_pulled(const FetchQueuePtr& queue, uint64_t generati
   }
   auto outcome = read_pull_reply(*reply, queue->queue, subscription, config_.name_space);
   if (!outcome) {
+    if (outcome.error().response_code == response_code::kFlowControl)
+      return pull_after(queue, generation, kBrokerBusyDelay);
     core_.logger().warn("pull from queue {} of {} on {}: {}", queue->queue.queue_id, queue->queue.topic,
                         queue->queue.broker_name, outcome.error().message);
     return pull_after(queue, generation, config_.pull_error_delay);
@@ -356,7 +360,10 @@ PullConsumer::~PullConsumer() { impl_->shutdown().ignore("nothing is left to be 
 Status PullConsumer::start() { return impl_->start(); }
 Status PullConsumer::shutdown() { return impl_->shutdown(); }
 Status PullConsumer::subscribe(const std::string& topic, const std::string& tags) {
-  return impl_->subscribe(topic, tags);
+  return impl_->subscribe(topic, MessageSelector::by_tags(tags));
+}
+Status PullConsumer::subscribe(const std::string& topic, const MessageSelector& selector) {
+  return impl_->subscribe(topic, selector);
 }
 Status PullConsumer::unsubscribe(const std::string& topic) { return impl_->unsubscribe(topic); }
 Status PullConsumer::assign(const std::vector<MessageQueue>& queues) { return impl_->assign(queues); }

@@ -49,7 +49,7 @@ class PullConsumer::Impl {
 
   Status start();
   Status shutdown();
-  Status subscribe(const std::string& topic, const std::string& tags);
+  Status subscribe(const std::string& topic, const MessageSelector& selector);
   Status unsubscribe(const std::string& topic);
   Status assign(const std::vector<MessageQueue>& queues);
   void set_assignment_listener(AssignmentListener listener) { listener_ = std::move(listener); }

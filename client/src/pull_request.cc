@@ -25,7 +25,7 @@ Command make_pull_request(const PullRequest& request) {
   ext.set("suspendTimeoutMillis", request.suspend_ms);
   if (!request.subscription.empty()) ext.set("subscription", request.subscription);
   ext.set("subVersion", request.subscription_version);
-  ext.set("expressionType", "TAG");
+  ext.set("expressionType", request.expression_type);
   ext.set("bname", request.queue.broker_name);
   return command;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -12,6 +13,9 @@
 
 namespace apogee {
 
+/// Before a pull that the broker answered with its flow-control code is repeated.
+inline constexpr std::chrono::milliseconds kBrokerBusyDelay{20};
+
 struct PullRequest {
   std::string group;  ///< names are those of the wire
   MessageQueue queue;
@@ -22,6 +26,7 @@ struct PullRequest {
   int64_t suspend_ms = 15'000;
   std::string subscription;  ///< sent when not empty
   int64_t subscription_version = 0;
+  std::string expression_type = "TAG";
 };
 [[nodiscard]] remoting::Command make_pull_request(const PullRequest& request);
 

@@ -18,7 +18,6 @@ namespace flags = message::pull_sys_flag;
 namespace {
 
 constexpr std::chrono::milliseconds kBeginAgainDelay{1'000};
-constexpr std::chrono::milliseconds kBrokerBusyDelay{20};
 constexpr std::chrono::milliseconds kListenerCheckDelay{50};
 
 }  // namespace
@@ -38,8 +37,8 @@ Status PushConsumer::Impl::check_config() const {
   return {};
 }
 
-Status PushConsumer::Impl::subscribe(const std::string& topic, const std::string& tags) {
-  return core_.subscribe(core_.wire_name(topic), tags);
+Status PushConsumer::Impl::subscribe(const std::string& topic, const MessageSelector& selector) {
+  return core_.subscribe(core_.wire_name(topic), selector);
 }
 
 Status PushConsumer::Impl::unsubscribe(const std::string& topic) {
@@ -52,7 +51,7 @@ Status PushConsumer::Impl::start() {
   if (started_ || shut_down_) return Error{Errc::kAlreadyExists, "the consumer was started before"};
   APOGEE_TRY(check_config());
   orderly_ = static_cast<bool>(orderly_listener_);
-  if (core_.clustering()) APOGEE_TRY(core_.subscribe(retry_topic_of(core_.group()), "*"));
+  if (core_.clustering()) APOGEE_TRY(core_.subscribe(retry_topic_of(core_.group()), MessageSelector::by_tags("*")));
   started_ms_ = now_ms();
   ConsumerCore::Hooks hooks;
   hooks.assigned = [this](const std::string& topic, const std::vector<MessageQueue>& queues) {
@@ -370,6 +369,7 @@ void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   }
   request.suspend_ms = config_.pull_suspend.count();
   request.subscription_version = subscription->sub_version;
+  request.expression_type = subscription->expression_type;
   core_.instance().call(*address, make_pull_request(request), config_.pull_timeout.count(),
                         [this, queue, subscription, started = steady_ms()](Result<Command> reply) {
                           on_pulled(queue, subscription, started, std::move(reply));
@@ -459,7 +459,10 @@ void PushConsumer::set_concurrent_listener(ConcurrentListener listener) {
 }
 void PushConsumer::set_orderly_listener(OrderlyListener listener) { impl_->set_orderly_listener(std::move(listener)); }
 Status PushConsumer::subscribe(const std::string& topic, const std::string& tags) {
-  return impl_->subscribe(topic, tags);
+  return impl_->subscribe(topic, MessageSelector::by_tags(tags));
+}
+Status PushConsumer::subscribe(const std::string& topic, const MessageSelector& selector) {
+  return impl_->subscribe(topic, selector);
 }
 Status PushConsumer::unsubscribe(const std::string& topic) { return impl_->unsubscribe(topic); }
 Status PushConsumer::start() { return impl_->start(); }

@@ -26,7 +26,7 @@ class PushConsumer::Impl {
 
   void set_concurrent_listener(ConcurrentListener listener) { concurrent_ = std::move(listener); }
   void set_orderly_listener(OrderlyListener listener) { orderly_listener_ = std::move(listener); }
-  Status subscribe(const std::string& topic, const std::string& tags);
+  Status subscribe(const std::string& topic, const MessageSelector& selector);
   Status unsubscribe(const std::string& topic);
   Status start();
   Status shutdown();

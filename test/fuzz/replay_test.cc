@@ -39,4 +39,5 @@ TEST_CASE("the corpus of every fuzz target runs through it") {
   replay("batch", fuzz::batch);
   replay("registration", fuzz::registration);
   replay("properties_file", fuzz::properties_file);
+  replay("sql_filter", fuzz::sql_filter);
 }

@@ -13,5 +13,6 @@ int records(const uint8_t* data, size_t size);
 int batch(const uint8_t* data, size_t size);
 int registration(const uint8_t* data, size_t size);
 int properties_file(const uint8_t* data, size_t size);
+int sql_filter(const uint8_t* data, size_t size);
 
 }  // namespace fuzz

@@ -28,7 +28,7 @@ async function startCluster(folder) {
   const brokerPort = await freePort([-2, 1]);
   cluster.broker = `127.0.0.1:${brokerPort}`;
   cluster.brokerArguments = ['--listenPort', `${brokerPort}`, '--bindAddress', '127.0.0.1', '--brokerIP1', '127.0.0.1',
-    '--storePathRootDir', path.join(folder, 'store'), '--brokerName', 'broker-a', '-n', cluster.nameServer];
+    '--storePathRootDir', path.join(folder, 'store'), '--brokerName', 'broker-a', '--enablePropertyFilter', 'true', '-n', cluster.nameServer];
   cluster.folder = folder;
   cluster.brokerProcess = start(brokerBinary, cluster.brokerArguments, folder);
   try {
@@ -214,6 +214,8 @@ const tests = {
     await other.leave();
   },
 };
+
+Object.assign(tests, require('./lib/filter_tests.cjs')({ makeTopic, member, send, range, received, eventually, sorted }));
 
 async function main() {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'apogee-interop-'));

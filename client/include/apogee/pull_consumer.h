@@ -11,6 +11,7 @@
 #include "apogee/consumer_types.h"
 #include "apogee/message.h"
 #include "apogee/message_queue.h"
+#include "apogee/message_selector.h"
 #include "apogee/result.h"
 
 namespace apogee {
@@ -40,6 +41,11 @@ class PullConsumer {
 
   /// Tags: "*" or "TagA || TagB". Error: kInvalidArgument after assign().
   Status subscribe(const std::string& topic, const std::string& tags = "*");
+  /// The same by tags or by SQL92. SQL is shown to a broker of the topic first, by start() or, on a consumer that was
+  /// started, by this call: errors kBroker with the broker's remark (code 23: line, column and reason; code 1: the
+  /// broker does not filter by SQL), kInvalidArgument when the SQL is empty. A broker that cannot be reached is no
+  /// error.
+  Status subscribe(const std::string& topic, const MessageSelector& selector);
   Status unsubscribe(const std::string& topic);
   /// Replaces the queues assigned before. Error: kInvalidArgument after subscribe().
   Status assign(const std::vector<MessageQueue>& queues);

@@ -10,6 +10,7 @@
 #include "apogee/consumer_types.h"
 #include "apogee/message.h"
 #include "apogee/message_queue.h"
+#include "apogee/message_selector.h"
 #include "apogee/result.h"
 
 namespace apogee {
@@ -78,6 +79,11 @@ class PushConsumer {
 
   /// Tags: "*" or "TagA || TagB". Before or after start(); all members of a group must subscribe to the same.
   Status subscribe(const std::string& topic, const std::string& tags = "*");
+  /// The same by tags or by SQL92. SQL is shown to a broker of the topic first, by start() or, on a consumer that was
+  /// started, by this call: errors kBroker with the broker's remark (code 23: line, column and reason; code 1: the
+  /// broker does not filter by SQL), kInvalidArgument when the SQL is empty. A broker that cannot be reached is no
+  /// error.
+  Status subscribe(const std::string& topic, const MessageSelector& selector);
   Status unsubscribe(const std::string& topic);
 
   /// Errors: kInvalidArgument for a bad configuration; kAlreadyExists when started. Does not wait for

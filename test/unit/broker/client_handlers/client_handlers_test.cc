@@ -35,7 +35,9 @@ struct Bench {
   ProducerGroups producers{clock.now()};
   QueueLocks locks{{"", 60'000, clock.now(), clock.now()}};
   TopicBench topics;
-  ClientHandlers handlers{{consumers, producers, groups, topics.table, locks, kQuiet, clock.now()}};
+  BrokerConfig config;
+  ConsumerFilters filters{"", config, kQuiet, clock.now()};
+  ClientHandlers handlers{{consumers, producers, groups, topics.table, locks, filters, kQuiet, clock.now()}};
 
   Bench() { consumers.set_change_listener(notify_members(clients.calls(), groups)); }
   remoting::Command heartbeat(const std::string& body, remoting::ConnectionId connection = 1) {
@@ -200,18 +202,50 @@ TEST_CASE("LOCK_BATCH_MQ grants what nobody else holds, UNLOCK_BATCH_MQ frees it
   CHECK(answer.remark.value_or("").find("consumerGroup") != std::string::npos);
 }
 
-TEST_CASE("CHECK_CLIENT_CONFIG accepts tags and refuses SQL92", "[broker]") {
+TEST_CASE("CHECK_CLIENT_CONFIG accepts tags, and SQL92 where that is enabled and can be parsed", "[broker][filter]") {
   Bench bench;
-  auto check = [&bench](const std::string& type) {
+  auto check = [&bench](const std::string& type, const std::string& sql = "a > 5") {
     return ask(bench.handlers, &ClientHandlers::check_client_config,
                request_of(RequestCode::kCheckClientConfig, {},
                           R"({"clientId":"c","group":"g","subscriptionData":{"expressionType":")" + type +
-                              R"(","subString":"a > 5","topic":"T"}})"));
+                              R"(","subString":")" + sql + R"(","topic":"T"}})"));
   };
   CHECK(check("TAG").code == code::kSuccess);
   auto answer = check("SQL92");
   CHECK(answer.code == code::kSystemError);
   CHECK(answer.remark == "The broker does not support consumer to filter message by SQL92");
+  bench.config.property_filter = true;
+  CHECK(check("SQL92").code == code::kSuccess);
+  answer = check("SQL92", "a > ");
+  CHECK(answer.code == code::kSubscriptionParseFailed);
+  CHECK(answer.remark == "line 1, column 5: a property, a literal or ( is wanted, but the expression ends");
+  CHECK(check("SQL92", std::string(1'000, '(')).code == code::kSubscriptionParseFailed);
+  CHECK(check("SQL92", "a = '" + std::string(64 * 1024, 'x') + "'").code == code::kSubscriptionParseFailed);
+  CHECK(check("XPATH").remark == "unknown expressionType XPATH: TAG or SQL92 is wanted");
+}
+
+TEST_CASE("a heartbeat with a filter that cannot be parsed registers everything else", "[broker][filter]") {
+  Bench bench;
+  auto subscription = [](const std::string& topic, const std::string& type, const std::string& text) {
+    return R"({"codeSet":[],"expressionType":")" + type + R"(","subString":")" + text +
+           R"(","subVersion":5,"tagsSet":[],"topic":")" + topic + R"("})";
+  };
+  auto group = [](const std::string& name, const std::string& subscriptions) {
+    return R"({"consumeFromWhere":"CONSUME_FROM_FIRST_OFFSET","consumeType":"CONSUME_PASSIVELY","groupName":")" + name +
+           R"(","messageModel":"CLUSTERING","subscriptionDataSet":[)" + subscriptions + R"(],"unitMode":false})";
+  };
+  CHECK(bench
+            .heartbeat(R"({"clientID":"c","consumerDataSet":[)" +
+                       group("good", subscription("T", "SQL92", "a > 5") + "," + subscription("U", "TAG", "*")) + "," +
+                       group("bad", subscription("T", "SQL92", "a >") + "," + subscription("U", "SQL92", "b > 1")) +
+                       R"(],"producerDataSet":[]})")
+            .code == code::kSuccess);
+  CHECK(bench.filters.find("T", "good").expression != nullptr);
+  CHECK(bench.filters.find("U", "good").expression == nullptr);
+  CHECK(bench.filters.find("T", "bad").expression == nullptr);
+  CHECK(bench.filters.find("T", "bad").problem.find("column 4") != std::string::npos);
+  CHECK(bench.filters.find("U", "bad").expression != nullptr);
+  CHECK(bench.consumers.find("bad")->subscriptions.size() == 2);
 }
 
 struct OffsetBench {

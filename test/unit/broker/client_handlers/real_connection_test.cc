@@ -27,7 +27,9 @@ struct Bench {
   TopicBench topics;
   FakeStore store;
   remoting::RemotingServer server{options(), kQuiet};
-  ClientHandlers clients{{consumers, producers, groups, topics.table, locks, kQuiet}};
+  BrokerConfig config;
+  ConsumerFilters filters{"", config, kQuiet};
+  ClientHandlers clients{{consumers, producers, groups, topics.table, locks, filters, kQuiet}};
   RelayHandlers relay{{{"C1", "broker-a", "127.0.0.1:1"}, consumers, store, calls_by(server)}};
 
   static remoting::RemotingServer::Options options() {

@@ -42,8 +42,7 @@ TEST_CASE("what would break a promise stops the start and says so", "[broker][co
                             {"enableControllerMode", "true"},
                             {"storeType", "defaultRocksDB"},
                             {"aclEnable", "true"},
-                            {"authenticationEnabled", "true"},
-                            {"enablePropertyFilter", "true"}}) {
+                            {"authenticationEnabled", "true"}}) {
     auto result = check_with(key, value);
     REQUIRE_FALSE(result);
     CHECK(result.error().code == Errc::kUnsupported);

@@ -30,6 +30,8 @@ struct PullBench {
   MemoryStore store;
   std::vector<std::function<void()>> posted;
   HeldPulls held{[this](std::function<void()> task) { posted.push_back(std::move(task)); }, 1'000};
+  RateLimits limits{config, clock.now()};
+  ConsumerFilters filters{"", config, quiet, clock.now()};
   std::unique_ptr<PullOperation> operation;
   std::unique_ptr<PullHandlers> handlers;
 
@@ -43,8 +45,9 @@ struct PullBench {
     REQUIRE(opened);
     offsets = std::move(*opened);
     store.set_arrival_listener([this](const std::vector<store::Arrival>& arrivals) { held.on_arrivals(arrivals); });
-    operation = std::make_unique<PullOperation>(PullOperation::Parts{config, topics, groups, consumers, *offsets, stats,
-                                                                     store, held, "127.0.0.1", clock.now()});
+    operation =
+        std::make_unique<PullOperation>(PullOperation::Parts{config, topics, groups, consumers, *offsets, stats, store,
+                                                             held, filters, limits, "127.0.0.1", clock.now(), nullptr});
     handlers = std::make_unique<PullHandlers>(*operation, config);
   }
   void put(const std::string& body, const std::string& tag = "", int32_t queue = 0) {
@@ -203,7 +206,8 @@ TEST_CASE("the checks of a pull", "[broker][pull]") {
   bench.config.permission.set(6);
   bench.config.lite_pull.set(false);
   check_refused(bench.pull({{"sysFlag", "20"}}), 16, "lite pull");
-  check_refused(bench.pull({{"expressionType", "SQL92"}}), 1, "does not support consumer to filter message by SQL92");
+  check_refused(bench.pull({{"expressionType", "SQL92"}, {"subscription", "a > 5"}}), 1,
+                "does not support consumer to filter message by SQL92");
   check_refused(bench.pull({{"expressionType", "XPATH"}}), 23, "XPATH");
 }
 
@@ -324,6 +328,91 @@ TEST_CASE("a topic that is deleted meanwhile ends the wait with 17", "[broker][p
   bench.held.release_all();
   bench.run_posted();
   CHECK(later->get().code == 17);
+}
+
+TEST_CASE("a pull with SQL gets what matches, and 23 says what is wrong with it", "[broker][pull][filter]") {
+  PullBench bench;
+  bench.config.property_filter = true;
+  for (const char* tag : {"TagA", "TagB", "TagA"}) bench.put(tag, tag);
+  auto pull = [&bench](const std::string& sql) {
+    return bench.pull({{"expressionType", "SQL92"}, {"subscription", sql}});
+  };
+  auto answer = pull("TAGS = 'TagB'");
+  CHECK(bodies(answer) == std::vector<std::string>{"TagB"});
+  check_offsets(answer, 3, 3);
+  answer = pull("TAGS = 'TagC'");
+  CHECK(answer.code == 20);
+  check_offsets(answer, 3, 3);
+  check_refused(pull("TAGS ="), 23, "line 1, column 7: a property, a literal or ( is wanted");
+  check_refused(pull(std::string(1'000, '(')), 23, "nested deeper than 128 levels");
+  check_refused(pull("TAGS = '" + std::string(64 * 1024, 'x') + "'"), 23, "32768 are allowed");
+}
+
+TEST_CASE("a pull with SQL waits on behind messages that do not match", "[broker][pull][filter]") {
+  PullBench bench;
+  bench.config.property_filter = true;
+  bench.put("a", "TagA");
+  auto start_pull = [&bench](const std::string& offset) {
+    return bench.pull_later({{"sysFlag", kSuspend},
+                             {"queueOffset", offset},
+                             {"expressionType", "SQL92"},
+                             {"subscription", "TAGS = 'TagB'"},
+                             {"suspendTimeoutMillis", "500"}});
+  };
+  auto later = start_pull("1");
+  for (int i = 0; i < 3; ++i) {
+    bench.put("a", "TagA");
+    bench.run_posted();
+    CHECK_FALSE(later->has_value());
+    CHECK(bench.held.size() == 1);
+  }
+  bench.put("b", "TagB");
+  bench.run_posted();
+  CHECK(bodies(later->get()) == std::vector<std::string>{"b"});
+  check_offsets(later->get(), 5, 5);
+
+  later = start_pull("5");
+  bench.put("a", "TagA");
+  bench.run_posted();
+  bench.clock.advance(500);
+  bench.held.expire(bench.clock.now()());
+  bench.run_posted();
+  CHECK(later->get().code == 20);  // what it has passed over is not read again
+  check_offsets(later->get(), 6, 6);
+}
+
+TEST_CASE("a group's filter comes from its heartbeats", "[broker][pull][filter]") {
+  PullBench bench;
+  bench.config.property_filter = true;
+  for (const char* tag : {"TagA", "TagB"}) bench.put(tag, tag);
+  auto join = [&bench](const std::string& sql, int64_t version, int64_t filter_version) {
+    ClientInfo client;
+    client.connection = 1;
+    client.client_id = "c1";
+    client.last_update_ms = system_now_ms();
+    ConsumerRegistration registration;
+    registration.group = "g";
+    Subscription subscription;
+    subscription.topic = "T";
+    subscription.expression = sql;
+    subscription.expression_type = "SQL92";
+    subscription.version = version;
+    registration.subscriptions = {subscription};
+    bench.consumers.register_consumer(client, registration);
+    registration.subscriptions[0].version = filter_version;
+    bench.filters.register_group("g", registration.subscriptions);
+  };
+  auto pull = [&bench] { return bench.pull({{"sysFlag", "0"}}, "subscription"); };
+  join("TAGS = 'TagB'", 10, 10);
+  CHECK(bodies(pull()) == std::vector<std::string>{"TagB"});
+  join("TAGS = 'TagB'", 11, 10);
+  check_refused(pull(), 28, "not latest");
+  join("TAGS =", 12, 12);
+  check_refused(pull(), 27, "line 1, column 7: a property, a literal or ( is wanted");
+  join("TAGS = 'TagA'", 13, 13);
+  CHECK(bodies(pull()) == std::vector<std::string>{"TagA"});
+  bench.config.property_filter = false;
+  check_refused(pull(), 1, "does not support consumer to filter message by SQL92");
 }
 
 TEST_CASE("begin, end and times of queues, and single messages", "[broker][pull]") {

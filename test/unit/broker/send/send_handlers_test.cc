@@ -30,6 +30,7 @@ struct SendBench {
   MemoryStore store;
   MessagePut put{store};
   std::unique_ptr<SendOperation> operation;
+  RateLimits limits{config};
   std::unique_ptr<SendHandlers> handlers;
   std::unique_ptr<SendBackHandler> back;
 
@@ -46,7 +47,7 @@ struct SendBench {
     put.add_rule(delay_rule(18));
     operation = std::make_unique<SendOperation>(
         SendOperation::Parts{config, *topics, *groups, stats, put, host(), "127.0.0.1", system_now_ms});
-    handlers = std::make_unique<SendHandlers>(*operation, config);
+    handlers = std::make_unique<SendHandlers>(*operation, config, limits);
     back = std::make_unique<SendBackHandler>(
         SendBackHandler::Parts{config, *topics, *groups, stats, store, put, host(), "127.0.0.1", quiet});
   }

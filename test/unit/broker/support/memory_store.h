@@ -98,6 +98,7 @@ class MemoryStore : public store::MessageStore {
         for (; offset < end && static_cast<int32_t>(result.records.size()) < limits.count_max; ++offset) {
           const auto& entry = found->second[static_cast<size_t>(offset)];
           if (filter && !filter(entry.tags_code)) continue;
+          if (limits.record_filter && !limits.record_filter(log_[entry.physical_offset].bytes)) continue;
           result.records.push_back(log_[entry.physical_offset]);
           result.bytes += entry.record_bytes;
           result.status = store::GetStatus::kFound;
