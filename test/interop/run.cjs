@@ -28,7 +28,10 @@ async function startCluster(folder) {
   const brokerPort = await freePort([-2, 1]);
   cluster.broker = `127.0.0.1:${brokerPort}`;
   cluster.brokerArguments = ['--listenPort', `${brokerPort}`, '--bindAddress', '127.0.0.1', '--brokerIP1', '127.0.0.1',
-    '--storePathRootDir', path.join(folder, 'store'), '--brokerName', 'broker-a', '--enablePropertyFilter', 'true', '-n', cluster.nameServer];
+    '--storePathRootDir', path.join(folder, 'store'), '--brokerName', 'broker-a', '--enablePropertyFilter', 'true',
+    '-n', cluster.nameServer,
+    // Retries begin with level 3.
+    '--messageDelayLevel', '1s 2s 1s 1s 1s'];
   cluster.folder = folder;
   cluster.brokerProcess = start(brokerBinary, cluster.brokerArguments, folder);
   try {
@@ -183,6 +186,37 @@ const tests = {
     await eventually('one member in the group', async () => (await consumerIds(cluster.broker, 'io_group')).length === 1);
     await eventually('all queues still', owns(first, 4));
     await first.leave();
+  },
+
+  async 'messages with a delay level wait, and come in order'(producer) {
+    await makeTopic('IoDelay', 1);
+    const begun = {};
+    await send(producer, 'IoDelay', range(0, 20), (message, i) => {
+      message.delayTimeLevel = i % 2 + 1;
+      begun[`body ${i}`] = Date.now();
+    });
+    await send(producer, 'IoDelay', ['now']);
+    const one = member('IoDelay', 'io_delay');
+    await eventually('the message that does not wait', received([one], 1));
+    await eventually('all delayed messages', received([one], 21));
+    assert.deepStrictEqual(sorted(one.bodies), sorted([...range(0, 20), 'now']));
+    for (const level of [1, 2]) {
+      const own = one.messages.filter(message => message.body !== 'now' && Number(message.body.slice(5)) % 2 + 1 === level);
+      assert.deepStrictEqual(own.map(message => message.body), range(0, 20).filter((_, i) => i % 2 + 1 === level));
+      for (const message of own) assert(message.storeTimestamp - begun[message.body] >= level * 1000);
+    }
+    await one.leave();
+  },
+
+  async 'a message answered with ACTION_RETRY comes again, later each time'(producer) {
+    await makeTopic('IoAction', 1);
+    await send(producer, 'IoAction', ['retry']);
+    const one = member('IoAction', 'io_action', { retryTimes: 2 });
+    await eventually('the third delivery', received([one], 3), 40000);
+    assert.deepStrictEqual(one.messages.map(message => [message.body, message.reconsumeTimes]), [['retry', 0], ['retry', 1], ['retry', 2]]);
+    assert.deepStrictEqual(one.messages.map(message => message.originMessageId).slice(1), Array(2).fill(one.messages[1].originMessageId));
+    assert(one.messages[1].storeTimestamp - one.messages[0].storeTimestamp >= 1000);
+    await one.leave();
   },
 
   async 'a message that was not consumed comes again'(producer) {

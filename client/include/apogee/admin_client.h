@@ -158,6 +158,12 @@ class AdminClient {
                                           const std::string& topic, bool offline);
 
   // Messages.
+  /// Hands a message of the group's dead letters (topic %DLQ%GROUP) to the group once more, as if it had not been
+  /// consumed yet: through the group's retry topic on the same broker, so that no other group gets it. With `topic` it
+  /// is sent there instead, as an ordinary message. The dead letter itself stays. A group without retries
+  /// (retryMaxTimes 0) can only be helped with `topic`: its retry topic leads to the dead letters.
+  [[nodiscard]] Result<SendReceipt> resend_dead_letter(const std::string& group, const ReceivedMessage& letter,
+                                                       const std::string& topic = "");
   [[nodiscard]] Result<SendReceipt> send(const Message& message, const admin::SendTarget& target = {});
   [[nodiscard]] Result<admin::Pulled> pull(const admin::PullRequest& request);
   /// offset_msg_id: as in SendReceipt and ReceivedMessage. kInvalidArgument when it is not such an id; kNotFound

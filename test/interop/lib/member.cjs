@@ -44,8 +44,14 @@ consumer.subscribe(options.topic, options.tags || '*', async message => {
       topic: message.topic, tags: message.tags, keys: message.keys, body: message.body.toString('utf8'),
       shardingKey: message.shardingKey, queueId: message.queueId, queueOffset: Number(message.queueOffset),
       reconsumeTimes: message.reconsumeTimes, msgId: message.msgId, user: message.properties.user,
+      storeTimestamp: Number(message.storeTimestamp), originMessageId: message.originMessageId,
     },
   });
+  if (message.reconsumeTimes < (options.retryTimes || 0)) {
+    // This client passes over what is returned for a message that comes again, but not an exception.
+    if (message.reconsumeTimes > 0) throw new Error('asked to fail again');
+    return Consumer.ACTION_RETRY;
+  }
   if (options.failOnce && message.reconsumeTimes === 0) throw new Error('asked to fail once');
 });
 

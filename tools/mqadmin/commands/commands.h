@@ -49,6 +49,10 @@ Status run_query_msg_by_offset(Invocation& in);
 Status run_query_msg_by_key(Invocation& in);
 Status run_query_msg_by_unique_key(Invocation& in);
 Status run_decode_message_id(Invocation& in);
+// dlq_commands.cc
+Status run_query_dlq(Invocation& in);
+Status run_export_dlq(Invocation& in);
+Status run_resend_dlq(Invocation& in);
 // print_commands.cc
 Status run_consume_message(Invocation& in);
 Status run_print_msg(Invocation& in);

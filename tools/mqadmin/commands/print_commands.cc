@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
 
 #include "common/base/text.h"
 #include "tools/mqadmin/commands/commands.h"
 #include "tools/mqadmin/commands/message_text.h"
+#include "tools/mqadmin/commands/read_queues.h"
 
 // Reading queues from one place to another.
 namespace mqadmin {
@@ -14,67 +14,6 @@ namespace {
 
 using apogee::MessageQueue;
 using apogee::ReceivedMessage;
-namespace admin = apogee::admin;
-
-/// A part of a queue: offsets [begin, end), and what to take of it.
-struct Range {
-  MessageQueue queue;
-  int64_t min_offset = 0;
-  int64_t max_offset = 0;
-  int64_t begin = 0;
-  int64_t end = 0;
-};
-
-/// Between two times, or all of it.
-Result<Range> range_of(Invocation& in, const MessageQueue& queue, std::optional<int64_t> from_ms,
-                       std::optional<int64_t> to_ms) {
-  Range range;
-  range.queue = queue;
-  APOGEE_TRY_ASSIGN(range.min_offset, in.client().min_offset(queue));
-  APOGEE_TRY_ASSIGN(range.max_offset, in.client().max_offset(queue));
-  range.min_offset = std::max<int64_t>(range.min_offset, 0);
-  range.begin = range.min_offset;
-  range.end = range.max_offset;
-  if (from_ms) {
-    APOGEE_TRY_ASSIGN(range.begin, in.client().offset_by_time(queue, *from_ms));
-  }
-  if (to_ms) {
-    // The end itself is meant too, so what follows it is where reading stops.
-    APOGEE_TRY_ASSIGN(range.end, in.client().offset_by_time(queue, *to_ms + 1));
-  }
-  return range;
-}
-
-using OnMessage = std::function<Status(const ReceivedMessage&)>;
-
-/// Reads a range; `advanced` is told how far it came. Answers with the number of messages handed on.
-Result<int64_t> read_range(Invocation& in, const Range& range, const std::string& tags, const std::string& group,
-                           int64_t count_max, const OnMessage& on_message,
-                           const std::function<void(int64_t)>& advanced) {
-  int64_t count = 0;
-  admin::PullRequest request;
-  request.queue = range.queue;
-  request.offset = range.begin;
-  request.tags = tags;
-  request.group = group;
-  while (request.offset < range.end && count < count_max) {
-    APOGEE_TRY_ASSIGN(auto pulled, in.client().pull(request));
-    for (const auto& message : pulled.messages) {
-      if (message.queue_offset() >= range.end || count == count_max) return count;
-      APOGEE_TRY(on_message(message));
-      ++count;
-    }
-    if (pulled.status == admin::PullStatus::kNoNewMessage) break;
-    if (pulled.next_offset <= request.offset) {
-      return Error{Errc::kCorrupt,
-                   fmt::format("the broker {} does not come further than offset {} of queue {} of {}",
-                               range.queue.broker_name, request.offset, range.queue.queue_id, range.queue.topic)};
-    }
-    advanced(pulled.next_offset - request.offset);
-    request.offset = pulled.next_offset;
-  }
-  return count;
-}
 
 std::string queue_text(const MessageQueue& queue) {
   return fmt::format("MessageQueue [topic={}, brokerName={}, queueId={}]", queue.topic, queue.broker_name,
@@ -144,7 +83,7 @@ Status run_print_msg(Invocation& in) {
   APOGEE_TRY_ASSIGN(auto from_ms, in.time('b'));
   APOGEE_TRY_ASSIGN(auto to_ms, in.time('e'));
   APOGEE_TRY_ASSIGN(auto queues, in.client().queues_of_topic(in.get('t')));
-  std::vector<Range> ranges;
+  std::vector<QueuePart> ranges;
   int64_t total = 0;
   for (const auto& queue : queues) {
     APOGEE_TRY_ASSIGN(auto range, range_of(in, queue, from_ms, to_ms));
