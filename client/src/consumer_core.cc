@@ -312,6 +312,10 @@ void ConsumerCore::fetch_committed(const MessageQueue& queue, OffsetCallback don
   request.ext.set("topic", queue.topic);
   request.ext.set("queueId", queue.queue_id);
   request.ext.set("bname", queue.broker_name);
+  // Else a broker of 5.x answers 0 for a queue of which everything is still there, and the time would not count.
+  if (config_.consume_from == ConsumeFrom::kTimestamp && !is_retry_topic(queue.topic)) {
+    request.ext.set("setZeroIfNotFound", false);
+  }
   instance_.call(*address, std::move(request), 0, [done = std::move(done)](Result<Command> reply) {
     if (!reply) return done(std::move(reply).error());
     if (reply->code == response_code::kQueryNotFound) {

@@ -83,6 +83,10 @@ Status Producer::Impl::start() {
   };
   hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
   APOGEE_TRY(instance_.start(std::move(hooks)));
+  if (config_.enable_trace) {
+    trace_ = std::make_unique<TraceWriter>(config_, config_.group, config_.trace_topic);
+    APOGEE_TRY(trace_->start());
+  }
   std::string ip = message::ip_bytes_of(instance_.client_ip());
   if (ip.empty()) ip = std::string("\x7f\0\0\x01", 4);
   ids_ = std::make_unique<message::UniqueIdGenerator>(ip, getpid(), static_cast<int32_t>(std::random_device()()));
@@ -106,6 +110,7 @@ Status Producer::Impl::shutdown() {
   }
   for (const auto& send : left) finish(send, producer_closed());
   requests_.finish_all(producer_closed());
+  if (trace_) trace_->stop();
   return {};
 }
 

@@ -20,6 +20,7 @@
 #include "client/src/publish_rate.h"
 #include "client/src/send_batches.h"
 #include "client/src/send_request.h"
+#include "client/src/trace_writer.h"
 
 namespace apogee {
 
@@ -73,6 +74,7 @@ class Producer::Impl {
  private:
   struct BatchRun;
   void submit(PreparedSend prepared, const Message& first, SendOptions options, bool oneway, SendCallback done);
+  [[nodiscard]] SendCallback traced(std::vector<TraceRecord> records, SendCallback done);
   bool register_send(const SendPtr& send);
   void send_next_part(const std::shared_ptr<BatchRun>& run);
   void gather_or_dispatch(const SendPtr& send);
@@ -105,6 +107,7 @@ class Producer::Impl {
   std::mt19937 random_{std::random_device()()};  // guarded by mutex_
   PendingRequests requests_;
   std::function<void(remoting::Command)> check_handler_;
+  std::unique_ptr<TraceWriter> trace_;  // null: no traces are wanted
 
   ClientInstance instance_;
   PublishRate rate_;

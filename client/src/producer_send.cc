@@ -108,6 +108,7 @@ void Producer::Impl::submit(PreparedSend prepared, const Message& first, SendOpt
     return done(Error{Errc::kInvalidArgument,
                       "queue: is one of topic " + options.queue.topic + ", the message's is " + first.topic()});
   }
+  if (trace_ && !prepared.traces.empty()) done = traced(std::move(prepared.traces), std::move(done));
   const auto messages = static_cast<int64_t>(prepared.messages);
   auto send = std::make_shared<Send>();
   send->prepared = std::move(prepared);
@@ -127,6 +128,30 @@ void Producer::Impl::submit(PreparedSend prepared, const Message& first, SendOpt
   if (!admitted) return finish(send, admitted.error());
   if (*admitted) gather_or_dispatch(send);
   if (!running_) finish(send, producer_closed());  // shutdown may have looked before it was handed on
+}
+
+// As in Java, a send without an answer is not traced.
+SendCallback Producer::Impl::traced(std::vector<TraceRecord> records, SendCallback done) {
+  return [this, begun_ms = now_ms(), records = std::move(records),
+          done = std::move(done)](Result<SendReceipt> receipt) mutable {
+    if (receipt && receipt->trace_on) {
+      const int64_t cost_ms = now_ms() - begun_ms;
+      const auto places = split(receipt->offset_msg_id, ",");
+      const auto address = instance_.broker_address(receipt->queue.broker_name);
+      for (size_t i = 0; i < records.size(); ++i) {
+        auto& record = records[i];
+        record.time_ms = begun_ms;
+        record.region = receipt->region_id;
+        record.group = group_;
+        record.store_host = address.value_or("");
+        record.cost_ms = cost_ms;
+        record.offset_msg_id = i < places.size() ? std::string(places[i]) : std::string();
+        record.success = receipt->status == SendStatus::kOk;
+      }
+      trace_->add(std::move(records));
+    }
+    done(std::move(receipt));
+  };
 }
 
 // False: the producer is shut down, and the send is answered.

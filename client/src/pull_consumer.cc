@@ -31,6 +31,10 @@ Status PullConsumer::Impl::start() {
   };
   hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
   started_ms_ = now_ms();
+  if (config_.enable_trace) {
+    trace_ = std::make_unique<TraceWriter>(config_, config_.group, config_.trace_topic);
+    APOGEE_TRY(trace_->start());
+  }
   APOGEE_TRY(core_.start(std::move(hooks)));
   started_ = true;
   running_ = true;
@@ -321,6 +325,8 @@ Result<std::vector<ReceivedMessage>> PullConsumer::Impl::poll(std::chrono::milli
     if (queue.cached.empty() && queue.next_offset > queue.position) queue.position = queue.next_offset;
     pull_if_waiting_locked(entry->second);
   }
+  lock.unlock();
+  ConsumeTrace(trace_.get(), core_.group(), messages).end(true, 0);
   return messages;
 }
 

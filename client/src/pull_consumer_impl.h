@@ -11,6 +11,7 @@
 #include "apogee/pull_consumer.h"
 #include "client/src/consumer_core.h"
 #include "client/src/pull_request.h"
+#include "client/src/trace_writer.h"
 #include "common/base/text.h"
 #include "common/message/sys_flag.h"
 
@@ -106,6 +107,7 @@ class PullConsumer::Impl {
   MessageQueue polled_last_;            // polls go round from here
   std::vector<MessageQueue> assigned_;  // assign() before start()
 
+  std::unique_ptr<TraceWriter> trace_;  // null: no traces are wanted
   ConsumerCore core_;
 };
 

@@ -22,6 +22,11 @@ constexpr int kRetriesDefault = 16;
 constexpr std::chrono::milliseconds kSuspendMin{10};
 constexpr std::chrono::milliseconds kSuspendMax{30'000};
 
+int32_t trace_code(bool success, bool threw) {
+  constexpr int32_t kException = 2, kFailed = 4;
+  return success ? 0 : threw ? kException : kFailed;
+}
+
 }  // namespace
 
 int32_t PushConsumer::Impl::max_reconsume_times() const {
@@ -45,14 +50,18 @@ void PushConsumer::Impl::consume_concurrently(const ProcessQueuePtr& queue,
   const int64_t begun = now_ms();
   queue->mark_started(messages, begun);
   queue->last_consume_ms = begun;
+  ConsumeTrace trace(trace_.get(), core_.group(), messages);
+  bool threw = true;
   ConsumeResult result = ConsumeResult::kLater;
   try {
     result = concurrent_(messages, context);
+    threw = false;
   } catch (const std::exception& error) {
     core_.logger().error("listener threw: {}", error.what());
   } catch (...) {
     core_.logger().error("listener threw an exception");
   }
+  trace.end(result == ConsumeResult::kSuccess, trace_code(result == ConsumeResult::kSuccess, threw));
   const auto total = static_cast<int64_t>(messages.size());
   int64_t done = 0;
   if (result == ConsumeResult::kSuccess) done = std::clamp<int64_t>(int64_t{context.ack_index} + 1, 0, total);
@@ -173,9 +182,12 @@ void PushConsumer::Impl::consume_orderly(const ProcessQueuePtr& queue) {
     context.queue = core_.named_queue(queue->queue());
     const int64_t started = now_ms();
     queue->last_consume_ms = started;
+    ConsumeTrace trace(trace_.get(), core_.group(), messages);
+    bool threw = true;
     OrderlyResult result = OrderlyResult::kSuspend;
     try {
       result = orderly_listener_(messages, context);
+      threw = false;
     } catch (const std::exception& error) {
       core_.logger().error("listener threw: {}", error.what());
     } catch (...) {
@@ -183,6 +195,7 @@ void PushConsumer::Impl::consume_orderly(const ProcessQueuePtr& queue) {
     }
     const auto count = static_cast<int64_t>(messages.size());
     const bool success = result == OrderlyResult::kSuccess;
+    trace.end(success, trace_code(success, threw));
     counters_.consumed(queue->queue().topic, count, success ? 0 : count, now_ms() - started);
     if (success) {
       if (queue->commit(core_.offsets())) pull_soon(queue);

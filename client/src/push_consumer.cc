@@ -58,6 +58,10 @@ Status PushConsumer::Impl::start() {
     on_assigned(topic, queues);
   };
   hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
+  if (config_.enable_trace) {
+    trace_ = std::make_unique<TraceWriter>(config_, config_.group, config_.trace_topic);
+    APOGEE_TRY(trace_->start());
+  }
   APOGEE_TRY(core_.start(std::move(hooks)));
   started_ = true;
   pool_.start(config_.consume_threads);
@@ -110,6 +114,7 @@ Status PushConsumer::Impl::shutdown() {
     }
   }
   core_.shutdown();
+  if (trace_) trace_->stop();
   if (!ended) return Error{Errc::kTimeout, "listeners did not end in time"};
   return {};
 }

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <set>
@@ -15,6 +16,7 @@
 #include "client/src/listener_pool.h"
 #include "client/src/process_queue.h"
 #include "client/src/pull_request.h"
+#include "client/src/trace_writer.h"
 
 namespace apogee {
 
@@ -92,6 +94,7 @@ class PushConsumer::Impl {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> paused_{false};
   ConsumeCounters counters_;
+  std::unique_ptr<TraceWriter> trace_;  // null: no traces are wanted
 
   mutable std::mutex mutex_;
   std::map<MessageQueue, ProcessQueuePtr> table_;  // changed on the loop only; guarded by mutex_

@@ -21,11 +21,9 @@ message::BatchMessage part_of(const PreparedSend& send) { return {send.flag, sen
 bool may_be_gathered(const PreparedSend& send) {
   if (send.batch || send.reply || send.sys_flag != 0 || is_retry_topic(send.topic)) return false;
   if (send.topic.size() > kTopicBytesMax) return false;
-  for (auto name : {property::kDelayLevel, property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs,
-                    property::kTimerDeleteUniqueKey, property::kTransactionPrepared}) {
-    if (message::find_property(send.properties, name)) return false;
-  }
-  return true;
+  if (is_delayed(send.properties)) return false;
+  return !message::find_property(send.properties, property::kTimerDeleteUniqueKey) &&
+         !message::find_property(send.properties, property::kTransactionPrepared);
 }
 
 void SendBatches::add(const Place& place, Item item) {

@@ -163,7 +163,32 @@ remoting::RequestCode code_of(const PreparedSend& send) {
   return send.batch ? remoting::RequestCode::kSendBatchMessage : remoting::RequestCode::kSendMessageV2;
 }
 
+void note_trace(const ProducerConfig& config, PreparedSend& send, const Message& message, const std::string& unique_id,
+                std::string_view properties) {
+  if (!config.enable_trace || message.topic() == config.trace_topic) return;
+  TraceRecord record;
+  record.topic = send.topic;
+  record.msg_id = unique_id;
+  record.keys = message.keys();
+  record.tags = message.tags();
+  record.body_bytes = static_cast<int64_t>(message.body().size());
+  if (message::find_property(properties, property::kTransactionPrepared)) {
+    record.type = TraceMessageType::kHalf;
+  } else if (is_delayed(properties)) {
+    record.type = TraceMessageType::kDelay;
+  }
+  send.traces.push_back(std::move(record));
+}
+
 }  // namespace
+
+bool is_delayed(std::string_view properties) {
+  for (auto name :
+       {property::kDelayLevel, property::kTimerDelaySec, property::kTimerDelayMs, property::kTimerDeliverMs}) {
+    if (message::find_property(properties, name)) return true;
+  }
+  return false;
+}
 
 bool is_reserved_property(std::string_view name) {
   return std::find(std::begin(kReserved), std::end(kReserved), name) != std::end(kReserved);
@@ -183,6 +208,7 @@ Result<PreparedSend> prepare_send(const ProducerConfig& config, message::UniqueI
     send.deliver_at_ms = instant_of(message);
     message::append_property(send.properties, property::kTimerDeliverMs, std::to_string(send.deliver_at_ms));
   }
+  note_trace(config, send, message, send.unique_id, send.properties);
   if (!config.name_space.empty()) message::append_property(send.properties, property::kInstanceId, config.name_space);
   if (config.compress_body_bytes_min > 0 && message.body().size() >= config.compress_body_bytes_min) {
     APOGEE_TRY_ASSIGN(auto packed,
@@ -239,6 +265,7 @@ Result<std::vector<PreparedSend>> prepare_batches(const ProducerConfig& config, 
     }
     message::append_batch_message(body, part);
     ++parts.back().messages;
+    note_trace(config, parts.back(), message, id, properties);
     if (!parts.back().unique_id.empty()) parts.back().unique_id += ',';
     parts.back().unique_id += id;
   }

@@ -9,6 +9,7 @@
 #include "apogee/message.h"
 #include "apogee/producer.h"
 #include "apogee/result.h"
+#include "client/src/trace_record.h"
 #include "common/base/bytes.h"
 #include "common/message/message_id.h"
 #include "common/remoting/command.h"
@@ -25,8 +26,9 @@ struct PreparedSend {
   int32_t sys_flag = 0;
   bool batch = false;
   size_t messages = 1;
-  int64_t deliver_at_ms = 0;  ///< 0: none
-  bool reply = false;         ///< to a request: the broker pushes it to the requester
+  int64_t deliver_at_ms = 0;        ///< 0: none
+  bool reply = false;               ///< to a request: the broker pushes it to the requester
+  std::vector<TraceRecord> traces;  ///< one a message, with what is known before the send; empty: not traced
   int32_t reconsume_times = 0;
   int32_t max_reconsume_times = -1;  ///< -1: not sent
 };
@@ -51,6 +53,9 @@ struct PreparedSend {
 
 /// Index of the queue for a key: that of Java's SelectMessageQueueByHash, so that producers of both kinds agree.
 [[nodiscard]] size_t queue_index_of_key(std::string_view key, size_t queues);
+
+/// Whether the message is to be delivered later, by a level or a timer.
+[[nodiscard]] bool is_delayed(std::string_view properties);
 
 /// Whether applications may not use the property name.
 [[nodiscard]] bool is_reserved_property(std::string_view name);

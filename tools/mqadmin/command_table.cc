@@ -15,7 +15,7 @@ std::vector<OptionSpec> on_broker_or_cluster(std::vector<OptionSpec> more) {
 const std::vector<CommandSpec>& commands() {
   static const std::vector<CommandSpec> all = [] {
     std::vector<CommandSpec> rows;
-    for (auto family : {cluster_commands, topic_commands, group_commands, message_commands}) {
+    for (auto family : {cluster_commands, topic_commands, group_commands, message_commands, trace_commands}) {
       auto more = family();
       rows.insert(rows.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
     }

@@ -12,6 +12,7 @@
 #include "apogee/admin_cluster_types.h"
 #include "apogee/admin_group_types.h"
 #include "apogee/admin_message_types.h"
+#include "apogee/admin_trace_types.h"
 #include "apogee/log.h"
 #include "apogee/message.h"
 #include "apogee/message_queue.h"
@@ -171,6 +172,8 @@ class AdminClient {
   [[nodiscard]] Result<ReceivedMessage> message_by_id(const std::string& offset_msg_id);
   /// From the indexes of all brokers of the topic. Nothing found is no error, unless a broker could not be asked.
   [[nodiscard]] Result<admin::FoundMessages> query_messages(const admin::MessageQuery& query);
+  /// What the clients of a message wrote to the trace topic. Error: kNotFound (no trace topic).
+  [[nodiscard]] Result<admin::MessageTrace> message_trace(const admin::TraceQuery& query);
   /// msg_id: either id of a message, the one that its producer gave it or the offset id; of several copies the
   /// first. Error: kNotFound.
   [[nodiscard]] Result<ReceivedMessage> find_message(const std::string& topic, const std::string& msg_id);

@@ -14,7 +14,9 @@ enum class GroupModel : uint8_t {
   kBroadcasting,  ///< every member gets every message; offsets are kept in a local file
 };
 
-/// Where a group begins in a queue for which no offset is stored.
+/// Where a group begins in a queue for which no offset is stored. In a cluster, kLast means the first message of a
+/// queue of which all messages are still there: brokers say so, lest a group that is started with its topic misses
+/// anything.
 enum class ConsumeFrom : uint8_t { kLast, kFirst, kTimestamp };
 
 /// What all consumers have in common.
@@ -40,6 +42,11 @@ struct ConsumerConfig : ClientConfig {
   int64_t cached_bytes_max = 100LL * 1024 * 1024;
   /// Largest minus smallest cached offset; not for orderly listeners.
   int64_t cached_span_max = 2'000;
+
+  /// Write to the trace topic when messages are handed out and what came of it, as ProducerConfig::enable_trace. What a
+  /// PullConsumer hands out counts as consumed.
+  bool enable_trace = false;
+  std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
 
   /// Post the subscription with every pull instead of relying on the one in the heartbeat.
   bool subscription_in_pull = false;

@@ -56,6 +56,11 @@ struct ProducerConfig : ClientConfig {
   int publish_burst = 0;  ///< messages that may go at once after a pause; 0: as many as in a tenth of a second
   int publish_waiting_max = 10'000;
 
+  /// Write what became of each message to the trace topic, as RocketMQ's clients do; in the background, with a producer
+  /// and a thread of its own. Traces that cannot be written in time are dropped; brokers with traceOn=false get none.
+  bool enable_trace = false;
+  std::string trace_topic = "RMQ_SYS_TRACE_TOPIC";
+
   /// Queues that the broker gives to a topic that it creates by itself on the first send.
   int default_topic_queues = 4;
 };

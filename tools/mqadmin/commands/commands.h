@@ -83,5 +83,7 @@ Status run_export_metrics(Invocation& in);
 
 // drain_command.cc
 Status run_drain_topic(Invocation& in);
+// trace_commands.cc
+Status run_query_msg_trace_by_id(Invocation& in);
 
 }  // namespace mqadmin

@@ -11,6 +11,7 @@ std::vector<CommandSpec> cluster_commands();  ///< clusters, brokers, NameServer
 std::vector<CommandSpec> topic_commands();
 std::vector<CommandSpec> group_commands();  ///< groups and clients
 std::vector<CommandSpec> message_commands();
+std::vector<CommandSpec> trace_commands();
 
 /// The options -b and -c of commands for one broker or all masters of a cluster, and more.
 std::vector<OptionSpec> on_broker_or_cluster(std::vector<OptionSpec> more);
