@@ -384,7 +384,7 @@ void ConsumerCore::persist(const std::vector<MessageQueue>& queues, std::functio
     std::vector<std::pair<MessageQueue, int64_t>> wanted;
     for (const auto& queue : queues) {
       auto found = changed.find(queue);
-      if (found != changed.end()) wanted.push_back(*found);
+      if (found != changed.end() && (!hooks_.may_commit || hooks_.may_commit(queue))) wanted.push_back(*found);
     }
     if (wanted.empty()) {
       if (done) done({});

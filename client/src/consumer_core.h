@@ -32,6 +32,8 @@ class ConsumerCore {
     /// Requests of brokers other than NOTIFY_CONSUMER_IDS_CHANGED; see ClientInstance::Hooks.
     std::function<bool(remoting::Command& request, const remoting::Responder& respond)> request;
     remoting::ConsumeType consume_type = remoting::ConsumeType::kPassively;
+    /// Whether the offset of the queue may go to the broker now, on the loop; empty: always.
+    std::function<bool(const MessageQueue& queue)> may_commit;
   };
 
   ConsumerCore(const ConsumerConfig& config, const char* thread_name);

@@ -83,6 +83,7 @@ class ProcessQueue {
   int64_t next_offset = 0;
   int64_t suggested_broker_id = 0;
   bool started = false;                     ///< has its lock and its offset
+  bool given_back = false;                  ///< its lock was given back: it must not be renewed
   bool paused = false;                      ///< not pulled from until the consumer is resumed
   std::atomic<int64_t> last_pull_ms{0};     ///< since 1970
   std::atomic<int64_t> last_consume_ms{0};  ///< since 1970

@@ -57,6 +57,7 @@ Status PushConsumer::Impl::start() {
   hooks.assigned = [this](const std::string& topic, const std::vector<MessageQueue>& queues) {
     on_assigned(topic, queues);
   };
+  hooks.may_commit = [this](const MessageQueue& queue) { return may_commit(queue); };
   hooks.request = [this](Command& request, const remoting::Responder& respond) { return on_request(request, respond); };
   if (config_.enable_trace) {
     trace_ = std::make_unique<TraceWriter>(config_, config_.group, config_.trace_topic);
@@ -69,10 +70,11 @@ Status PushConsumer::Impl::start() {
     if (needs_lock()) {
       core_.loop().run_every(config_.lock_interval, [this] {
         std::vector<ProcessQueuePtr> held;
+        // Also those that are given away while their listener still runs, and while shutdown() waits for listeners.
         for (const auto& queue : queues()) {
-          if (queue->started && !queue->dropped()) held.push_back(queue);
+          if (queue->started && !queue->given_back) held.push_back(queue);
         }
-        if (!stopping_) lock_queues(held, [] {});
+        if (!given_back_) lock_queues(held, [] {});
       });
     }
     if (!orderly_ && core_.clustering()) {
@@ -103,6 +105,7 @@ Status PushConsumer::Impl::shutdown() {
       auto unlocked = std::make_shared<std::promise<void>>();
       future = unlocked->get_future();
       core_.loop().post([this, unlocked] {
+        given_back_ = true;
         std::vector<MessageQueue> held;
         // Where a listener did not end, the lock protects what it still does, until the broker lets it expire.
         for (const auto& queue : queues())
@@ -276,9 +279,9 @@ void PushConsumer::Impl::lock_queues(const std::vector<ProcessQueuePtr>& wanted,
     for (const auto& key : members) {
       const auto& queue = by_key.at(key);
       const bool ok = std::find(set.begin(), set.end(), key) != set.end();
-      const bool waited = !lock_is_valid(*queue);
+      const bool kept = ok && queue->lock_is_valid(asked_ms, config_.lock_valid.count());
       queue->set_locked(ok, asked_ms);
-      if (ok && waited && queue->started && queue->begin_again()) submit_orderly(queue);
+      if (queue->started && !queue->dropped() && !kept) lose_queue(queue);
     }
   };
   ask_brokers(RequestCode::kLockBatchMq, keys, answered, std::move(done));
@@ -293,6 +296,7 @@ void PushConsumer::Impl::unlock_queues(const std::vector<MessageQueue>& held, st
 
 void PushConsumer::Impl::drop_queue(const ProcessQueuePtr& queue, std::optional<int64_t> reset_offset) {
   queue->drop(reset_offset.has_value());
+  if (reset_offset) core_.offsets().update(queue->queue(), *reset_offset, false);
   core_.logger().info("queue {} of {} on {} is given away", queue->queue().queue_id, queue->queue().topic,
                       queue->queue().broker_name);
   release_queue(queue, reset_offset);
@@ -308,14 +312,48 @@ void PushConsumer::Impl::release_queue(const ProcessQueuePtr& queue, std::option
       return;
     }
   }
-  if (reset_offset) core_.offsets().update(queue->queue(), *reset_offset, false);
-  core_.persist({queue->queue()}, [this, queue, again = reset_offset.has_value()](const Status&) {
-    if (needs_lock() && queue->lock_is_valid(steady_ms(), INT32_MAX)) {
-      unlock_queues({queue->queue()}, [this, queue, again] { forget_queue(queue, again); });
-    } else {
-      forget_queue(queue, again);
+  core_.persist({queue->queue()}, [this, queue, reset_offset](const Status& persisted) {
+    if (!persisted && reset_offset && !stopping_) {  // whoever gets the queue must begin there
+      core_.loop().run_after(kBeginAgainDelay, [this, queue, reset_offset] { release_queue(queue, reset_offset); });
+      return;
     }
+    const bool again = reset_offset.has_value();
+    if (!needs_lock()) return forget_queue(queue, again);
+    // Whether we have the lock or not: a request for it may be under way, and the broker takes them in their order.
+    queue->given_back = true;
+    unlock_queues({queue->queue()}, [this, queue, again] { forget_queue(queue, again); });
   });
+}
+
+bool PushConsumer::Impl::may_commit(const MessageQueue& key) const {
+  if (!needs_lock()) return true;
+  ProcessQueuePtr queue;
+  {
+    std::lock_guard lock(mutex_);
+    auto found = table_.find(key);
+    if (found != table_.end()) queue = found->second;
+  }
+  return queue && lock_is_valid(*queue);
+}
+
+/// Another member has the lock, or may have had it: what we hold of the queue is out of date, and so is the offset
+/// that we know. If it is still ours, it begins again at the committed offset.
+void PushConsumer::Impl::lose_queue(const ProcessQueuePtr& queue) {
+  core_.logger().warn("the lock of queue {} of {} on {} was lost", queue->queue().queue_id, queue->queue().topic,
+                      queue->queue().broker_name);
+  queue->drop(true);
+  core_.offsets().remove(queue->queue());
+  forget_lost_queue(queue);
+}
+
+void PushConsumer::Impl::forget_lost_queue(const ProcessQueuePtr& queue) {
+  if (stopping_) return;
+  std::unique_lock listener(queue->listener_mutex(), std::try_to_lock);
+  if (!listener.owns_lock()) {
+    core_.loop().run_after(kListenerCheckDelay, [this, queue] { forget_lost_queue(queue); });
+    return;
+  }
+  forget_queue(queue, true);
 }
 
 void PushConsumer::Impl::forget_queue(const ProcessQueuePtr& queue, bool begin_again) {

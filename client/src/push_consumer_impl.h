@@ -49,6 +49,9 @@ class PushConsumer::Impl {
   void unlock_queues(const std::vector<MessageQueue>& queues, std::function<void()> done);
   void drop_queue(const ProcessQueuePtr& queue, std::optional<int64_t> reset_offset);
   void release_queue(const ProcessQueuePtr& queue, std::optional<int64_t> reset_offset);
+  void lose_queue(const ProcessQueuePtr& queue);
+  void forget_lost_queue(const ProcessQueuePtr& queue);
+  [[nodiscard]] bool may_commit(const MessageQueue& queue) const;
   void forget_queue(const ProcessQueuePtr& queue, bool begin_again);
   void pull(const ProcessQueuePtr& queue);
   void pull_after(const ProcessQueuePtr& queue, std::chrono::milliseconds delay);
@@ -99,6 +102,7 @@ class PushConsumer::Impl {
   mutable std::mutex mutex_;
   std::map<MessageQueue, ProcessQueuePtr> table_;  // changed on the loop only; guarded by mutex_
   std::set<MessageQueue> wanted_again_;            // dropped, and assigned once more; on the loop only
+  bool given_back_ = false;                        // shutdown() has unlocked everything; on the loop only
 
   ConsumerCore core_;
   ListenerPool pool_;  // ends before the loop

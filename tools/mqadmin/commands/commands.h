@@ -40,6 +40,7 @@ Status run_consumer_connection(Invocation& in);
 Status run_producer_connection(Invocation& in);
 Status run_consumer_status(Invocation& in);
 Status run_reset_offset_by_time(Invocation& in);
+Status run_skip_accumulated_message(Invocation& in);
 Status run_clone_group_offset(Invocation& in);
 
 // message_commands.cc

@@ -388,6 +388,16 @@ Status run_consumer_status(Invocation& in) {
   return {};
 }
 
+namespace {
+
+void show_offsets(Invocation& in, const std::map<MessageQueue, int64_t>& offsets) {
+  Table table({{"#brokerName", "brokerName", 40}, {"#queueId", "queueId", 40}, {"#offset", "offset", 40}});
+  for (const auto& [queue, offset] : offsets) table.row({queue.broker_name, queue.queue_id, offset});
+  in.out.table(table);
+}
+
+}  // namespace
+
 Status run_reset_offset_by_time(Invocation& in) {
   admin::OffsetReset reset;
   reset.group = in.get('g');
@@ -400,9 +410,21 @@ Status run_reset_offset_by_time(Invocation& in) {
       fmt::format("rollback consumer offset by specified group[{}], topic[{}], force[{}], timestamp(string)[{}], "
                   "timestamp(long)[{}]",
                   reset.group, reset.topic, reset.force, in.get('s'), reset.timestamp_ms));
-  Table table({{"#brokerName", "brokerName", 40}, {"#queueId", "queueId", 40}, {"#offset", "offset", 40}});
-  for (const auto& [queue, offset] : offsets) table.row({queue.broker_name, queue.queue_id, offset});
-  in.out.table(table);
+  show_offsets(in, offsets);
+  return {};
+}
+
+Status run_skip_accumulated_message(Invocation& in) {
+  constexpr int64_t kBehindTheLast = -1;
+  admin::OffsetReset reset;
+  reset.group = in.get('g');
+  reset.topic = in.get('t');
+  reset.timestamp_ms = kBehindTheLast;
+  APOGEE_TRY_ASSIGN(reset.force, in.truth('f', true));
+  APOGEE_TRY_ASSIGN(auto offsets, in.client().reset_offset_by_time(reset));
+  in.out.line(fmt::format("skip accumulated messages of group[{}], topic[{}], force[{}]", reset.group, reset.topic,
+                          reset.force));
+  show_offsets(in, offsets);
   return {};
 }
 
