@@ -116,8 +116,13 @@ size_t FakeBroker::members(const std::string& group) {
 std::map<MessageQueue, std::string> FakeBroker::locks() {
   std::map<MessageQueue, std::string> held;
   std::lock_guard lock(mutex_);
-  for (const auto& [key, owner] : locks_) held[key.second] = owner;
+  for (const auto& [key, owner] : locks_)
+    if (!owner.empty()) held[key.second] = owner;
   return held;
+}
+void FakeBroker::set_lock(const std::string& group, const MessageQueue& queue, const std::string& owner) {
+  std::lock_guard lock(mutex_);
+  locks_[{group, queue}] = owner;
 }
 
 void FakeBroker::notify_members(const std::string& group) {

@@ -48,6 +48,8 @@ class FakeBroker {
   void set_offset(const std::string& group, const std::string& topic, int queue, int64_t offset);
   [[nodiscard]] size_t members(const std::string& group);
   [[nodiscard]] std::map<MessageQueue, std::string> locks();
+  /// As if the owner had asked for it, whoever has it now; empty: nobody has it.
+  void set_lock(const std::string& group, const MessageQueue& queue, const std::string& owner);
   /// A request of the broker to every member of the group; the first reply, if one is wanted.
   std::optional<remoting::Command> ask_members(const std::string& group, remoting::Command request, bool oneway);
   /// A one-way request to every producer that a heartbeat told of.

@@ -1,5 +1,6 @@
 // Push consumers with orderly listeners.
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <mutex>
@@ -72,6 +73,70 @@ TEST_CASE("orderly: a message beyond its redeliveries leaves the queue", "[clien
   CHECK(sent[0].ext.get("b") == "%RETRY%G");
   CHECK(sent[0].ext.get("j") == "3");
   CHECK(sent[0].ext.get("l") == "2");
+}
+
+TEST_CASE("orderly: who loses its lock commits nothing more, and begins again where the other one ended",
+          "[client][push]") {
+  FakeCluster cluster;
+  cluster.add_topic("T", 1);
+  fill(cluster, 0, 5);
+  auto config = push_config(cluster);
+  config.lock_interval = Milliseconds(20);
+  Seen seen;
+  std::atomic<bool> busy{false}, go{false};
+  PushConsumer consumer(config);
+  consumer.set_orderly_listener([&](const std::vector<ReceivedMessage>& messages, OrderlyContext&) {
+    seen.add(messages[0]);
+    if (messages[0].body() != "2" || go) return OrderlyResult::kSuccess;
+    busy = true;
+    return eventually([&] { return go.load(); }) ? OrderlyResult::kSuccess : OrderlyResult::kSuspend;
+  });
+  REQUIRE(consumer.subscribe("T"));
+  REQUIRE(consumer.start());
+  REQUIRE(eventually([&] { return busy.load() && cluster.broker().offset("G", "T", 0) == 2; }));
+  const MessageQueue queue{"T", "broker-a", 0};
+  cluster.broker().set_lock("G", queue, "other");
+  cluster.broker().set_offset("G", "T", 0, 4);
+  REQUIRE(eventually([&] { return consumer.assignment().empty(); }));
+  go = true;
+  REQUIRE(eventually([&] { return consumer.assignment().size() == 1; }));  // waits for the lock
+  CHECK(cluster.broker().offset("G", "T", 0) == 4);
+  CHECK(seen.count() == 3);
+  cluster.broker().set_lock("G", queue, "");
+  REQUIRE(eventually([&] { return cluster.broker().offset("G", "T", 0) == 5; }));
+  CHECK(seen.bodies == std::vector<std::string>{"0", "1", "2", "4"});
+}
+
+TEST_CASE("orderly: a queue that is given away keeps its lock while its listener runs", "[client][push]") {
+  FakeCluster cluster;
+  cluster.add_topic("T", 1);
+  fill(cluster, 0, 2);
+  auto config = push_config(cluster);
+  config.lock_interval = Milliseconds(10);
+  std::atomic<bool> busy{false}, go{false};
+  PushConsumer consumer(config);
+  consumer.set_orderly_listener([&](const std::vector<ReceivedMessage>&, OrderlyContext&) {
+    busy = true;
+    return eventually([&] { return go.load(); }) ? OrderlyResult::kSuccess : OrderlyResult::kSuspend;
+  });
+  REQUIRE(consumer.subscribe("T"));
+  REQUIRE(consumer.start());
+  REQUIRE(eventually([&] { return busy.load(); }));
+  const MessageQueue queue{"T", "broker-a", 0};
+  REQUIRE(consumer.unsubscribe("T"));
+  REQUIRE(eventually([&] { return consumer.assignment().empty(); }));
+  auto renewals = [&] {
+    const auto all = cluster.broker().requests(RequestCode::kLockBatchMq);
+    return std::count_if(all.begin(), all.end(), [](const auto& request) {
+      return request.body.bytes.find("\"topic\":\"T\"") != std::string_view::npos;
+    });
+  };
+  const auto before = renewals();
+  CHECK(eventually([&] { return renewals() > before + 3; }));
+  CHECK(cluster.broker().locks().count(queue) == 1);
+  go = true;
+  CHECK(eventually([&] { return cluster.broker().locks().count(queue) == 0; }));
+  CHECK(cluster.broker().offset("G", "T", 0) == 1);
 }
 
 TEST_CASE("orderly: queues move between members without being consumed twice at a time", "[client][push]") {
