@@ -12,6 +12,7 @@
 #include "common/remoting/bodies/stats_bodies.h"
 #include "common/remoting/bodies/topic_bodies.h"
 #include "test/support/catch.h"
+#include "test/unit/client/fake_admin_cluster.h"
 #include "test/unit/client/fake_server.h"
 
 namespace {
@@ -24,43 +25,9 @@ using apogee::SharedBytes;
 using apogee::remoting::Command;
 using apogee::remoting::RequestCode;
 using apogee::test::FakeServer;
+using FakeCluster = apogee::test::FakeAdminCluster;
 namespace remoting = apogee::remoting;
 namespace rc = apogee::remoting::response_code;
-
-/// A NameServer and a broker that has the topic "T" with two queues.
-struct FakeCluster {
-  FakeServer namesrv;
-  FakeServer broker;
-
-  FakeCluster() {
-    remoting::BrokerData data;
-    data.cluster = "C";
-    data.broker_name = "a";
-    data.broker_addrs[0] = broker.address();
-    remoting::ClusterInfo info;
-    info.broker_addr_table["a"] = data;
-    info.cluster_addr_table["C"] = {"a"};
-    namesrv.on(RequestCode::kGetBrokerClusterInfo, remoting::encode(info));
-    remoting::TopicRouteData route;
-    route.broker_datas = {data};
-    route.queue_datas = {{"a", 2, 2, 6, 0}};
-    std::string route_text = remoting::encode(route);
-    namesrv.on(RequestCode::kGetRouteinfoByTopic, [route_text](const Command& request) {
-      auto topic = request.ext.get("topic").value_or("");
-      if (topic != "T" && topic != "%RETRY%g") {
-        return Command::response_to(request, rc::kTopicNotExist, "no topic " + std::string(topic));
-      }
-      auto answer = Command::response_to(request, rc::kSuccess);
-      answer.body = SharedBytes::from(route_text);
-      return answer;
-    });
-  }
-  [[nodiscard]] AdminConfig config() const {
-    AdminConfig config;
-    config.name_servers = namesrv.address();
-    return config;
-  }
-};
 
 std::string record(const std::string& topic, int32_t queue_id, int64_t queue_offset, const std::string& tags) {
   std::string ip("\x7f\0\0\1", 4);

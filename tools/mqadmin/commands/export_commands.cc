@@ -42,11 +42,11 @@ Status write_file(Invocation& in, const std::string& name, const JsonWriter& jso
 }
 
 bool is_system_group(const std::string& group) {
-  static const std::set<std::string, std::less<>> kGroups{
+  static const std::set<std::string, std::less<>> builtin{
       "DEFAULT_CONSUMER",      "DEFAULT_PRODUCER",      "TOOLS_CONSUMER",    "SCHEDULE_CONSUMER", "FILTERSRV_CONSUMER",
       "__MONITOR_CONSUMER",    "CLIENT_INNER_PRODUCER", "SELF_TEST_P_GROUP", "SELF_TEST_C_GROUP", "CID_ONS-HTTP-PROXY",
       "CID_ONSAPI_PERMISSION", "CID_ONSAPI_OWNER",      "CID_ONSAPI_PULL"};
-  return group.rfind("CID_RMQ_SYS_", 0) == 0 || kGroups.count(group) != 0;
+  return group.rfind("CID_RMQ_SYS_", 0) == 0 || builtin.count(group) != 0;
 }
 
 struct Metadata {

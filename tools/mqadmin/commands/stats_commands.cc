@@ -151,7 +151,7 @@ Status add_topic(Invocation& in, const std::string& topic, bool active_only, Tab
     return {};
   }
   for (const auto& group : groups) {
-    APOGEE_TRY_ASSIGN(auto got, traffic_of(in, route, "GROUP_GET_NUMS", topic + "@" + group));
+    APOGEE_TRY_ASSIGN(auto got, traffic_of(in, route, "GROUP_GET_NUMS", fmt::format("{}@{}", topic, group)));
     int64_t waiting = 0;
     // A group that is online without this topic has no progress in it.
     if (auto progress = in.client().group_progress(group, topic)) {
