@@ -124,7 +124,10 @@ struct TimerDb::Impl {
 };
 
 TimerDb::TimerDb(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-TimerDb::~TimerDb() = default;
+TimerDb::~TimerDb() {
+  // So that the next start has no write-ahead log to read again; where it fails, it has.
+  if (impl_->db) impl_->db->Flush(rocksdb::FlushOptions()).PermitUncheckedError();
+}
 
 Status TimerDb::Impl::open() {
   std::error_code error;
@@ -135,7 +138,7 @@ Status TimerDb::Impl::open() {
   table.cache_index_and_filter_blocks = true;
   rocksdb::Options options;
   options.create_if_missing = true;
-  options.write_buffer_size = 8 << 20;
+  options.write_buffer_size = 4 << 20;
   options.max_write_buffer_number = 2;
   options.max_open_files = 64;
   options.keep_log_file_num = 2;
