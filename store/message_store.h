@@ -143,8 +143,8 @@ using RecordFilter = std::function<bool(std::string_view record)>;
 
 struct GetLimits {
   int32_t count_max = 32;
-  int64_t bytes_max = 256 * 1024;  ///< the first message always goes
-  RecordFilter record_filter;      ///< asked about what the tags filter lets pass; costs a read of the record
+  int64_t bytes_max = 256 * 1024;   ///< the first message always goes
+  RecordFilter record_filter = {};  ///< asked about what the tags filter lets pass; costs a read of the record
 };
 /// Whether an entry with this tags code may be delivered; empty function = all.
 using TagsCodeFilter = std::function<bool(int64_t tags_code)>;

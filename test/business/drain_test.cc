@@ -53,8 +53,7 @@ struct Backlog {
         REQUIRE(producer.send(message, apogee::SendOptions::by_key(name)));
       }
     }
-    for (const auto& queue : queues_of("Narrow"))
-      REQUIRE(client.update_consumer_offset("billing", queue, 0));
+    for (const auto& queue : queues_of("Narrow")) REQUIRE(client.update_consumer_offset("billing", queue, 0));
   }
   static apogee::AdminConfig config_of(const apogee::test::Cluster& cluster) {
     apogee::AdminConfig config;
