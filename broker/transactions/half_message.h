@@ -18,8 +18,8 @@ inline constexpr std::string_view kOpTopic = "RMQ_SYS_TRANS_OP_HALF_TOPIC";
 inline constexpr std::string_view kCheckMaxTopic = "TRANS_CHECK_MAX_TIME_TOPIC";
 inline constexpr std::string_view kTransactionGroup = "CID_RMQ_SYS_TRANS";
 inline constexpr std::string_view kOpTag = "d";  ///< of the messages in the op topic
-/// Property of op messages, this broker's own: every commit in front of this offset of the log has its op message, or
-/// has none that is not told by this message or an earlier one.
+/// Property of op messages, this broker's own: where a record begins in the log, or its end; what was committed in
+/// front of it is told by this op message or an earlier one.
 inline constexpr std::string_view kOpsCoverProperty = "APOGEE_OPS_COVER";
 
 /// A message of the half topic, read.

@@ -11,6 +11,9 @@ namespace apogee::broker {
 /// Not thread-safe.
 class OffsetFloor {
  public:
+  /// step: from the last offset that was told to the next one, where that is known. 0: the next one is anywhere
+  /// behind, and the last one itself is the floor.
+  explicit OffsetFloor(int64_t step = 1) : step_(step) {}
   /// Everything in front of `next` is told.
   void start_at(int64_t next) { next_ = next; }
   /// A put begins: nothing in front of what it returns is the put's, and the floor does not pass it until end_put().
@@ -32,7 +35,7 @@ class OffsetFloor {
   }
   /// Something else got this offset.
   void see(int64_t offset) {
-    if (offset >= next_) next_ = offset + 1;
+    if (offset >= next_) next_ = offset + step_;
   }
   /// The lowest that is held, else where the next one will be.
   [[nodiscard]] int64_t floor() const { return held_.empty() ? next_ : *held_.begin(); }
@@ -40,6 +43,7 @@ class OffsetFloor {
 
  private:
   std::multiset<int64_t> held_;
+  const int64_t step_;
   int64_t next_ = 0;
 };
 

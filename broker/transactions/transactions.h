@@ -163,7 +163,7 @@ class Transactions {
   store::LogOffset oldest_read_ = INT64_MAX;             // undecided half message, of recover()
   OffsetFloor halves_;                                   // holds the newest copy of each that is in the table
   OffsetFloor op_messages_;                              // holds those of ops_undone_
-  OffsetFloor log_;                                      // holds commits whose op message is not stored
+  OffsetFloor log_{0};  // holds commits whose op message is not stored; always where a record begins
   std::map<store::QueueOffset, store::QueueOffset> ops_undone_;  // op message to the highest half offset that it tells
   Ops ops_;                                                      // decisions to be stored
   size_t op_bytes_ = 0;                                          // of ops_, as text

@@ -135,7 +135,8 @@ void Transactions::find_commits(store::LogOffset covered) {
   }
   const auto figures = parts_.store.figures();
   const store::LogOffset end = figures.log_max_offset;
-  store::LogOffset at = std::max({oldest_read_, covered, figures.log_min_offset});
+  store::LogOffset at = std::max(oldest_read_, figures.log_min_offset);
+  if (covered > at && covered < end && parts_.store.record_at(covered)) at = covered;
   if (at >= end) return;
   parts_.logger.info("transactions: {} bytes of the log are looked through for commits", end - at);
   const int64_t file_bytes = parts_.config.commit_log_file_bytes;

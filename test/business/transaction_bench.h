@@ -146,8 +146,22 @@ inline remoting::Command producer_heartbeat(const std::string& client_id, const 
   return request;
 }
 
+inline int64_t figure(uint16_t port, const std::string& name) {
+  RawClient client(port);
+  auto reply = client.call(remoting::Command::request(remoting::RequestCode::kGetBrokerRuntimeInfo));
+  REQUIRE(reply);
+  const std::string text(reply->body.bytes);
+  const std::string wanted = "\"" + name + "\":\"";
+  const auto at = text.find(wanted);
+  INFO(text);
+  REQUIRE(at != std::string::npos);
+  return std::stoll(text.substr(at + wanted.size()));
+}
+
 /// Bodies of all messages of a topic's queues, read from their beginnings.
 inline std::vector<std::string> bodies_of(uint16_t port, const std::string& topic, int32_t queues = 1) {
+  // What was answered is in its queue a moment later.
+  REQUIRE(eventually([&] { return figure(port, "dispatchBehindBytes") == 0; }, std::chrono::seconds(60)));
   RawClient client(port);
   std::vector<std::string> bodies;
   for (int32_t queue = 0; queue < queues; ++queue) {
@@ -162,18 +176,6 @@ inline std::vector<std::string> bodies_of(uint16_t port, const std::string& topi
     }
   }
   return bodies;
-}
-
-inline int64_t figure(uint16_t port, const std::string& name) {
-  RawClient client(port);
-  auto reply = client.call(remoting::Command::request(remoting::RequestCode::kGetBrokerRuntimeInfo));
-  REQUIRE(reply);
-  const std::string text(reply->body.bytes);
-  const std::string wanted = "\"" + name + "\":\"";
-  const auto at = text.find(wanted);
-  INFO(text);
-  REQUIRE(at != std::string::npos);
-  return std::stoll(text.substr(at + wanted.size()));
 }
 
 }  // namespace apogee::test

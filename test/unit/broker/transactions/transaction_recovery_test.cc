@@ -123,6 +123,36 @@ TEST_CASE("A start looks for commits behind what the last op message covers", "[
   CHECK(bench.commit(open) == 0);
 }
 
+TEST_CASE("A commit right behind an op message at which nothing was under way", "[transactions]") {
+  TransactionBench bench;
+  auto open = bench.prepare("open"), back = bench.prepare("back"), a = bench.prepare("a");
+  CHECK(bench.roll_back(back) == 0);
+  // Where a record begins: the last one that was seen.
+  CHECK(std::stoll(bench.property_of(kOpTopic, 0, 0, kOpsCoverProperty)) == a.log_offset);
+  CHECK(bench.commit(a) == 0);
+  bench.restart();
+  CHECK(bench.transactions->figures().undecided == 1);
+  CHECK(bench.commit(a) == 604);
+  CHECK(bench.commit(open) == 0);
+}
+
+TEST_CASE("An op message whose mark is no place of a record", "[transactions]") {
+  TransactionBench bench;
+  auto a = bench.prepare("a");
+  store::MessageDraft op;
+  op.topic = kOpTopic;
+  op.body = "77";
+  const std::string properties =
+      "TAGS\x01"
+      "d\x02" +
+      std::string(kOpsCoverProperty) + "\x01" + std::to_string(a.log_offset + 1) + "\x02";
+  op.properties = properties;
+  bench.store.append(op, [](const store::PutResult& result) { REQUIRE(result.stored()); });
+  CHECK(bench.commit(a) == 0);
+  bench.restart();
+  CHECK(bench.commit(a) == 604);
+}
+
 TEST_CASE("A store that another broker wrote", "[transactions]") {
   TransactionBench bench;
   auto a = bench.prepare("a"), b = bench.prepare("b"), c = bench.prepare("c");

@@ -29,6 +29,13 @@ TEST_CASE("An offset floor is what no put under way and nothing undone lies in f
   floor.see(20);
   floor.see(3);
   CHECK(floor.floor() == 21);
+  OffsetFloor anywhere(0);
+  anywhere.see(100);
+  CHECK(anywhere.begin_put() == 100);
+  anywhere.end_put(100, 250);
+  CHECK(anywhere.floor() == 250);
+  anywhere.release(250);
+  CHECK(anywhere.floor() == 250);
 }
 
 TEST_CASE("What counts as a half message", "[transactions]") {
