@@ -243,11 +243,11 @@ void Transactions::roll_back(const HalfMessage& half, bool awaited, Done done) {
     // A commit is told by its message; of a rollback nothing is in the log but the op message.
     ops_urgent_ = true;
     ++figures_.rolled_back;
-    if (awaited) waiters_.emplace(half.root, std::move(done));
+    if (awaited) waiters_.emplace(half.root, std::exchange(done, nullptr));
     decided_locked(half.root, table_.at(half.root));
   }
   store_ops(false);
-  if (!awaited) done({code::kSuccess, {}});
+  if (done) done({code::kSuccess, {}});
 }
 
 // A copy that is on its way to the end of the half queue is told to the op topic too.
