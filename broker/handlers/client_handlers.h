@@ -27,7 +27,7 @@ class ClientHandlers {
     const Logger& logger;
     NowMs now_ms = system_now_ms;
     /// Runs what writes a file elsewhere; false: it will not. Empty: here and now.
-    std::function<bool(std::function<void()>)> readers;
+    std::function<bool(std::function<void()>)> readers = {};
   };
   explicit ClientHandlers(Parts parts) : parts_(std::move(parts)) {}
 
