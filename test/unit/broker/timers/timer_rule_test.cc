@@ -115,11 +115,12 @@ TEST_CASE("Timers: a message waits in the timer topic with its destination and i
 
 TEST_CASE("Timers: a cancellation names its message with or without the topic", "[broker][timer]") {
   for (const char* target : {"T+a+b", "a+b"}) {
-    auto read = read_waiting(text({{"TIMER_OUT_MS", "1"},
-                                   {"REAL_TOPIC", "T"},
-                                   {"REAL_QID", "0"},
-                                   {"UNIQ_KEY", "x"},
-                                   {"TIMER_DEL_UNIQKEY", target}}));
+    const auto properties = text({{"TIMER_OUT_MS", "1"},
+                                  {"REAL_TOPIC", "T"},
+                                  {"REAL_QID", "0"},
+                                  {"UNIQ_KEY", "x"},
+                                  {"TIMER_DEL_UNIQKEY", target}});
+    auto read = read_waiting(properties);  // views into them
     REQUIRE(read);
     CHECK(read->cancels);
     CHECK(read->unique_key == "a+b");
