@@ -270,6 +270,8 @@ Status MessageIndex::step(bool& more) {
     last_time_ms_ = batch.last_time_ms;
     last_offset_ = batch.last->offset;
   }
+  // First, for those who wait for the position and then look what it has cost.
+  cpu_ns_.store(thread_cpu_ns(), std::memory_order_relaxed);
   position_.store(batch.end, std::memory_order_release);
   more = batch.end < log_.readable_end();
   return flush_now_and_then();
