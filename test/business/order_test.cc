@@ -100,8 +100,11 @@ Findings read_journal(const std::string& path) {
   Findings found;
   std::vector<std::string> busy_with(kQueues);
   std::ifstream file(path);
+  std::deque<std::string> before;
   int number = 0;
   for (std::string text; std::getline(file, text); ++number) {
+    before.push_back(text);
+    if (before.size() > 24) before.pop_front();
     std::istringstream line(text);
     std::string kind, member;
     int queue = 0;
@@ -116,7 +119,9 @@ Findings read_journal(const std::string& path) {
     auto& busy = busy_with.at(static_cast<size_t>(queue));
     auto& next = found.next.at(static_cast<size_t>(queue));
     auto tell = [&](const std::string& what) {
-      if (found.wrong.empty()) found.wrong = "line " + std::to_string(number) + " \"" + text + "\": " + what;
+      if (!found.wrong.empty()) return;
+      found.wrong = "line " + std::to_string(number) + ": " + what + "; ";
+      for (const auto& each : before) found.wrong += each + ", ";
     };
     if (kind == "E") {
       busy.clear();
@@ -188,13 +193,13 @@ TEST_CASE("Order: holds while members join, leave and are killed", "[business][o
 
   std::deque<std::unique_ptr<PushConsumer>> members;
   std::deque<std::pair<std::string, std::unique_ptr<Process>>> processes;
-  int changes = 0, kills = 0;
+  int changes = 0, kills = 0, joined = 0;
   auto join_one = [&] {
-    const auto name = "member" + std::to_string(changes);
+    const auto name = "member" + std::to_string(joined++);
     members.push_back(join(consumer_config<PushConsumerConfig>(cluster, "orderly", name), journal));
   };
   auto start_process = [&] {
-    const auto name = "process" + std::to_string(changes);
+    const auto name = "process" + std::to_string(joined++);
     auto process = std::make_unique<Process>(
         "test/business", std::vector<std::string>{"Order: a member"}, (cluster.directory() / name).string(),
         std::vector<std::string>{"APOGEE_MEMBER=" + name, "APOGEE_NAMESRV=" + cluster.namesrv(),

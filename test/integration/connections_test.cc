@@ -10,15 +10,8 @@
 
 #include "test/support/catch.h"
 #include "test/support/cluster.h"
+#include "test/support/sanitizers.h"
 #include "test/support/wait.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define APOGEE_UNDER_SANITIZER 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define APOGEE_UNDER_SANITIZER 1
-#endif
-#endif
 
 namespace apogee::test {
 namespace {

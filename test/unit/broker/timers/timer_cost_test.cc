@@ -5,6 +5,7 @@
 #include <fstream>
 #include <iostream>
 
+#include "test/support/sanitizers.h"
 #include "test/unit/broker/timers/timer_bench.h"
 
 namespace apogee::broker::test {
@@ -60,7 +61,9 @@ TEST_CASE("Timers: many that wait cost neither start-up time nor memory", "[brok
   std::cout << "timers: " << count << " stored and indexed in " << filled_s << " s; with them waiting, timers open in "
             << bench.open_time.count() * 1'000 << " ms (empty: " << empty_ms << " ms) and take " << grown / 1'024
             << " KiB; " << due_count << " due at one instant are delivered in " << delivered_s * 1'000 << " ms\n";
+#ifndef APOGEE_UNDER_SANITIZER
   CHECK(grown < 100LL << 20);
+#endif
 }
 
 }  // namespace apogee::broker::test
