@@ -111,7 +111,12 @@ TEST_CASE("admin commands: what became of a message in every group", "[admin_com
   World world("Track", 1);
   const Admin& admin = world.admin;
   auto first = admin.parsed({"sendMessage", "-t", "Track", "-p", "one", "-k", "one", "-c", "TagA"});
-  CHECK(contains(admin.text({"queryMsgByKey", "-t", "Track", "-k", "one", "-s"}), "WARN: No Consumer"));
+  CHECK(eventually(
+      [&] {
+        auto ran = run_mqadmin({"queryMsgByKey", "-t", "Track", "-k", "one", "-s"}, admin.namesrv);
+        return ran.exit_code == 0 && contains(ran.out, "WARN: No Consumer");
+      },
+      kLimit));
 
   Worker all(world, "all", "Track", "*");
   Worker other(world, "other_tag", "Track", "TagB");
