@@ -113,7 +113,7 @@ TEST_CASE("admin commands: what became of a message in every group", "[admin_com
   auto first = admin.parsed({"sendMessage", "-t", "Track", "-p", "one", "-k", "one", "-c", "TagA"});
   CHECK(eventually(
       [&] {
-        auto ran = run_mqadmin({"queryMsgByKey", "-t", "Track", "-k", "one", "-s"}, admin.namesrv);
+        auto ran = apogee::test::run_mqadmin({"queryMsgByKey", "-t", "Track", "-k", "one", "-s"}, admin.namesrv);
         return ran.exit_code == 0 && contains(ran.out, "WARN: No Consumer");
       },
       kLimit));
@@ -138,7 +138,8 @@ TEST_CASE("admin commands: what became of a message in every group", "[admin_com
                                                     {"puller", "PULL"},
                                                     {"gone", "NOT_ONLINE"}};
   auto status = [&](const char* key) {
-    return status_of(admin.parsed({"queryMsgByKey", "-t", "Track", "-k", key, "-s"}));
+    auto ran = apogee::test::run_mqadmin({"queryMsgByKey", "-t", "Track", "-k", key, "-s", "--json"}, admin.namesrv);
+    return ran.exit_code == 0 ? status_of(json::parse(ran.out)) : std::map<std::string, std::string>();
   };
   eventually([&] { return status("one") == expected; }, kLimit);
   CHECK(status("one") == expected);
