@@ -79,18 +79,9 @@ Result<StoredCopy> HalfMessage::given_up() const {
 
 std::string HalfMessage::for_producer(std::string_view properties, store::QueueOffset queue_offset,
                                       store::LogOffset log_offset) const {
-  message::RecordFields fields;
+  message::RecordFields fields = message::fields_of(record);
   fields.topic = real_topic;
   fields.queue_id = real_queue_id;
-  fields.flag = record.flag;
-  fields.sys_flag = record.sys_flag;
-  fields.born_timestamp_ms = record.born_timestamp_ms;
-  fields.born_host = record.born_host;
-  fields.store_timestamp_ms = record.store_timestamp_ms;
-  fields.store_host = record.store_host;
-  fields.reconsume_times = record.reconsume_times;
-  fields.prepared_transaction_offset = record.prepared_transaction_offset;
-  fields.body = record.body;
   fields.properties = properties;
   return message::encode_record(fields, queue_offset, log_offset);
 }

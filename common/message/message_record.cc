@@ -125,6 +125,23 @@ Result<std::vector<std::string_view>> split_records(std::string_view bytes) {
   return records;
 }
 
+RecordFields fields_of(const RecordView& record) {
+  RecordFields fields;
+  fields.topic = record.topic;
+  fields.queue_id = record.queue_id;
+  fields.flag = record.flag;
+  fields.sys_flag = record.sys_flag;
+  fields.born_timestamp_ms = record.born_timestamp_ms;
+  fields.born_host = record.born_host;
+  fields.store_timestamp_ms = record.store_timestamp_ms;
+  fields.store_host = record.store_host;
+  fields.reconsume_times = record.reconsume_times;
+  fields.prepared_transaction_offset = record.prepared_transaction_offset;
+  fields.body = record.body;
+  fields.properties = record.properties;
+  return fields;
+}
+
 size_t record_bytes(const RecordFields& fields) {
   return kRecordBytesMin + (is_v6(fields.born_host) ? 12 : 0) + (is_v6(fields.store_host) ? 12 : 0) +
          (needs_v2(fields.topic) ? 1 : 0) + fields.body.size() + fields.topic.size() + fields.properties.size();

@@ -82,6 +82,8 @@ struct RecordFields {
   std::string_view properties;
 };
 
+/// What a record was made of, to be encoded again, the same or with changes. Views into the same bytes.
+[[nodiscard]] RecordFields fields_of(const RecordView& record);
 /// Bytes that encode_record will write. V2 is chosen when the topic has more than 127 bytes.
 [[nodiscard]] size_t record_bytes(const RecordFields& fields);
 /// Writes exactly record_bytes() bytes, with the body's CRC.

@@ -11,7 +11,6 @@
 #include "common/remoting/command_codec.h"
 #include "test/compat/remoting/fixture.h"
 #include "test/support/catch.h"
-#include "test/support/record_fields.h"
 
 using namespace apogee;
 using namespace apogee::remoting;
@@ -106,7 +105,7 @@ void check_record(std::string_view bytes, const json& expected) {
     CHECK(plain->size() == expected["uncompressedLength"]);
   }
 
-  CHECK(message::encode_record(test::fields_of(*record), record->queue_offset, record->physical_offset) == bytes);
+  CHECK(message::encode_record(message::fields_of(*record), record->queue_offset, record->physical_offset) == bytes);
 }
 
 }  // namespace

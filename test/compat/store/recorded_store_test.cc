@@ -14,7 +14,6 @@
 #include "common/message/properties.h"
 #include "store/message_store.h"
 #include "test/support/catch.h"
-#include "test/support/record_fields.h"
 #include "test/support/temporary_directory.h"
 
 namespace apogee::store {
@@ -211,7 +210,7 @@ TEST_CASE("Recorded stores: records encoded again have the bytes that Apache Roc
     }
     auto record = message::decode_record(raw->bytes);
     REQUIRE(record);
-    auto encoded = message::encode_record(test::fields_of(*record), record->queue_offset, record->physical_offset);
+    auto encoded = message::encode_record(message::fields_of(*record), record->queue_offset, record->physical_offset);
     INFO("record at " << at);
     CHECK((encoded == raw->bytes));
     at += static_cast<LogOffset>(raw->size());
