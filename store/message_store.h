@@ -50,6 +50,17 @@ enum class StoreCompatibility : uint8_t {
   k49,  ///< nothing that a 4.9 broker could not read
 };
 
+/// When a message counts as replicated. The master itself counts as one broker that has it.
+struct ReplicationRules {
+  bool waits = false;                ///< brokerRole=SYNC_MASTER: answers wait, and readers see what the in-sync set has
+  int32_t in_sync_replicas = 2;      ///< inSyncReplicas: so many brokers must have a message; 1: no waiting
+  int32_t min_in_sync_replicas = 1;  ///< minInSyncReplicas: with fewer in sync messages are refused
+  bool all_in_sync = false;          ///< allAckInSyncStateSet: every member of the set must have a message
+  int64_t timeout_ms = 3'000;        ///< slaveTimeout
+  int64_t fall_behind_bytes_max = 256LL << 20;  ///< haSlaveFallbehindMax: who lags more is not waited for
+  int64_t catch_up_ms_max = 15'000;             ///< haMaxTimeSlaveNotCatchup: who lags longer leaves the in-sync set
+};
+
 struct StoreOptions {
   std::string root_dir;                                        ///< storePathRootDir
   std::string commit_log_dir;                                  ///< empty: <root>/commitlog

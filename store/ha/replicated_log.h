@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "apogee/result.h"
+#include "common/base/bytes.h"
+#include "store/message_store.h"
+
+namespace apogee::store {
+
+class EpochFile;
+class ReplicaAcks;
+
+/// The log as replication sees it: bytes at offsets, whatever they mean. Thread: any, unless said otherwise.
+class ReplicatedLog {
+ public:
+  virtual ~ReplicatedLog() = default;
+
+  [[nodiscard]] virtual LogOffset begin() const = 0;
+  [[nodiscard]] virtual LogOffset end() const = 0;      ///< a whole record (or blank) ends here
+  [[nodiscard]] virtual LogOffset flushed() const = 0;  ///< on disk up to here
+  [[nodiscard]] virtual int64_t file_bytes() const = 0;
+  /// At most `bytes_max` bytes from an offset on, pinned in the mapping, never beyond its file nor end(); empty at
+  /// end(). Errors: kNotFound in front of begin() or behind end().
+  [[nodiscard]] virtual Result<SharedBytes> read(LogOffset from, int64_t bytes_max) const = 0;
+  /// Told when end() or flushed() has grown, on the thread that did it; must be cheap. nullptr: nobody. Thread: any;
+  /// after it returns the former listener is not called any more.
+  virtual void set_replication_listener(std::function<void()> grown) = 0;
+
+  [[nodiscard]] virtual EpochFile& epochs() = 0;
+  [[nodiscard]] virtual ReplicaAcks& acks() = 0;  ///< of a master
+
+  // A slave's side.
+
+  /// Appends what its master has at `at`, which must be end(): whole records and blanks, within one file. An empty log
+  /// begins at any `at` that is the start of a file or, with a first file that is not there from its start, within one.
+  /// `done` comes once, on any thread, when the bytes are in the log (in the page cache, as an append's under
+  /// ASYNC_FLUSH). Errors: kInvalidArgument (`at` is not the end), kClosed, kBusy, kDiskFull, kIo.
+  virtual void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) = 0;
+  /// Removes everything from `end` on, in log, queues and index, durably, and logs the lost ranges per queue. Blocks
+  /// for as long as a recovery; reads by others wait. Only of a store that was opened as a slave's.
+  [[nodiscard]] virtual Status truncate(LogOffset end) = 0;
+  /// Puts the master's bytes in place of damaged ones, durably; what the queues lack of them is added.
+  [[nodiscard]] virtual Status mend(LogOffset at, std::string_view bytes) = 0;
+};
+
+}  // namespace apogee::store
