@@ -1,10 +1,12 @@
 #include "test/support/raw_client.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <random>
 #include <stdexcept>
 
@@ -22,10 +24,24 @@ sockaddr_in loopback(uint16_t port) {
 }
 }  // namespace
 
-RawClient::RawClient(uint16_t port) : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+RawClient::RawClient(const std::string& ip, uint16_t port, std::chrono::milliseconds limit)
+    : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
   auto to = loopback(port);
-  if (::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0)
-    throw std::runtime_error("cannot connect to port " + std::to_string(port));
+  int error = ::inet_pton(AF_INET, ip.c_str(), &to.sin_addr) == 1 ? 0 : EINVAL;
+  if (error == 0 && ::connect(fd_, reinterpret_cast<sockaddr*>(&to), sizeof to) != 0) error = errno;
+  if (error == EINPROGRESS) {
+    pollfd wait{fd_, POLLOUT, 0};
+    socklen_t size = sizeof error;
+    if (::poll(&wait, 1, static_cast<int>(limit.count())) <= 0)
+      error = ETIMEDOUT;
+    else
+      ::getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size);
+  }
+  if (error != 0) {
+    ::close(fd_);
+    throw std::runtime_error("cannot connect to " + ip + " port " + std::to_string(port));
+  }
+  ::fcntl(fd_, F_SETFL, ::fcntl(fd_, F_GETFL) & ~O_NONBLOCK);
 }
 
 RawClient::~RawClient() { ::close(fd_); }

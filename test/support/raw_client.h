@@ -13,7 +13,8 @@ namespace apogee::test {
 /// A blocking socket that speaks frames, or anything else. Every wait is bounded.
 class RawClient {
  public:
-  explicit RawClient(uint16_t port);
+  explicit RawClient(uint16_t port) : RawClient("127.0.0.1", port) {}  ///< throws when nobody listens
+  RawClient(const std::string& ip, uint16_t port, std::chrono::milliseconds limit = std::chrono::seconds(20));
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;

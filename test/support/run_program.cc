@@ -9,6 +9,7 @@
 
 #include <csignal>
 #include <cstdlib>
+#include <filesystem>
 #include <stdexcept>
 #include <utility>
 
@@ -25,7 +26,7 @@ std::vector<char*> pointers(std::vector<std::string>& texts) {
 
 pid_t spawn(const std::string& program, const std::vector<std::string>& arguments,
             const std::vector<std::string>& environment, int out, int err) {
-  std::vector<std::string> texts{APOGEE_BINARY_DIR "/" + program};
+  std::vector<std::string> texts{(std::filesystem::path(APOGEE_BINARY_DIR) / program).string()};
   texts.insert(texts.end(), arguments.begin(), arguments.end());
   std::vector<std::string> variables = environment;
   // What the sanitizers are told holds for every program.

@@ -12,8 +12,8 @@ struct Ran {
 };
 
 /// Runs a program of ours to its end, with nothing in its environment but what is given and the options of the
-/// sanitizers. program: below the build directory, such as "tools/mqadmin". Throws when it cannot run, or is silent for
-/// a minute.
+/// sanitizers. program: below the build directory, such as "tools/mqadmin", or a whole path. Throws when it cannot run,
+/// or is silent for a minute.
 [[nodiscard]] Ran run_program(const std::string& program, const std::vector<std::string>& arguments,
                               const std::vector<std::string>& environment);
 
