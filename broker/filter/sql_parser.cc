@@ -247,6 +247,8 @@ using pegtl::seq;
 using pegtl::sor;
 using pegtl::star;
 
+// Rules are named like those of PEGTL, whose names stand between them.
+// NOLINTBEGIN(readability-identifier-naming)
 // clang-format off
 struct line_comment : seq<pegtl::string<'-', '-'>, star<pegtl::not_one<'\n', '\r'>>> {};
 struct comment_end : pegtl::until<pegtl::string<'*', '/'>> {};
@@ -341,6 +343,7 @@ struct or_expression : seq<and_expression, star<or_part>> {};
 struct end : pegtl::eof {};
 struct selector : pegtl::must<gap, or_expression, end> {};
 // clang-format on
+// NOLINTEND(readability-identifier-naming)
 
 template <typename Rule>
 inline constexpr const char* kMessage = nullptr;
