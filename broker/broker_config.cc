@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "broker/ignored_keys.h"
+#include "broker/replication/replication_config.h"
 #include "broker/schedule/delay_levels.h"
 #include "common/base/process.h"
 #include "common/base/text.h"
@@ -70,7 +71,8 @@ void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_string("brokerName", &config.broker_name, "name of this broker; a master and its slaves share it",
                    important);
   table.add_string("brokerClusterName", &config.cluster_name, "name of the cluster", important);
-  table.add_int("brokerId", &config.broker_id, {0, INT32_MAX}, "0 is the master", important);
+  table.add_int("brokerId", &config.broker_id, {0, INT32_MAX}, "0 is the master; each slave has one of its own",
+                important);
   table.add_enum("brokerRole", &config.role,
                  {{"ASYNC_MASTER", BrokerRole::kAsyncMaster},
                   {"SYNC_MASTER", BrokerRole::kSyncMaster},
@@ -339,17 +341,13 @@ void add_rows(config::ConfigTable& table, BrokerConfig& config) {
   add_identity_rows(table, config);
   add_feature_rows(table, config);
   add_store_rows(table, config);
+  add_replication_rows(table, config);
   add_unsupported_rows(table, config);
   table.add_ignored(apache_broker_keys());
 }
 
 Result<std::vector<std::string>> check(const BrokerConfig& config) {
   auto refuse = [](std::string why) { return Error{Errc::kUnsupported, std::move(why)}; };
-  if (config.role == BrokerRole::kSlave || config.broker_id != 0)
-    return refuse(
-        "brokerRole=SLAVE (or a brokerId other than 0): this release has no replication; started like this "
-        "the broker would be no copy of its master; set brokerRole=ASYNC_MASTER and brokerId=0, with a brokerName "
-        "of its own");
   if (config.dleger)
     return refuse(
         "enableDLegerCommitLog=true: DLedger is not supported by this release; messages would not be replicated");
@@ -377,10 +375,7 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
   if (!levels) return Error{Errc::kInvalidArgument, "messageDelayLevel: " + levels.error().message};
   if (config.store_root.empty()) return Error{Errc::kInvalidArgument, "storePathRootDir: it is empty"};
   std::vector<std::string> warnings;
-  if (config.role == BrokerRole::kSyncMaster)
-    warnings.emplace_back(
-        "brokerRole=SYNC_MASTER: this release has no slaves; every send that waits for its replication (WAIT is not "
-        "false) is stored and answered 11 SLAVE_NOT_AVAILABLE");
+  APOGEE_TRY(check_replication(config, warnings));
   if (*std::max_element(levels->begin(), levels->end()) >= config.file_reserved_hours * kHourMs)
     warnings.emplace_back(
         "messageDelayLevel: a delay is not shorter than fileReservedTime; messages may expire before they are due");

@@ -111,6 +111,29 @@ struct BrokerConfig {
   config::Tunable<int32_t> query_count_max = 64;
   config::Tunable<int32_t> unique_query_count_max = 32;
 
+  // Replication.
+  std::string ha_master_address;                  ///< "host:port"; empty: as the NameServers say
+  std::string ha_secret;                          ///< never told to anybody
+  std::string ha_classic_peers;                   ///< IP addresses, with commas
+  config::Tunable<int32_t> in_sync_replicas = 0;  ///< 0: not given
+  config::Tunable<int32_t> min_in_sync_replicas = 1;
+  config::Tunable<bool> all_ack_in_sync = false;
+  config::Tunable<int64_t> slave_timeout_ms = 3'000;
+  config::Tunable<int64_t> ha_fall_behind_bytes_max = 256LL << 20;
+  config::Tunable<int64_t> ha_catch_up_ms_max = 15'000;
+  bool ha_ack_on_disk = false;
+  int64_t ha_heartbeat_ms = 5'000;
+  int64_t ha_silence_ms_max = 20'000;
+  int64_t ha_batch_bytes = 256 << 10;
+  int64_t ha_window_bytes = 16 << 20;
+  config::Tunable<bool> ha_flow_control = false;
+  config::Tunable<int64_t> ha_bytes_per_second = 100LL << 20;
+  bool ha_truncate_ahead = false;
+  int64_t ha_scrub_bytes_per_second = 8 << 20;
+  config::Tunable<int64_t> slave_sync_ms = 500;
+  config::Tunable<bool> slave_read = false;
+  config::Tunable<bool> offset_check_in_slave = false;
+
   // Timers.
   config::Tunable<bool> timers_enabled = true;
   config::Tunable<int64_t> timer_delay_s_max = 259'200;

@@ -265,7 +265,7 @@ Result<ConfigTable::Checked> ConfigTable::check(std::string_view key, std::strin
   value = without_blanks(value);
   auto assign = field.parse(value);
   if (!assign) return Error{assign.error().code, fmt::format("{}: {}", key, assign.error().message)};
-  if (origin == Origin::kRunTime && value != field.read()) {
+  if (origin == Origin::kRunTime && (field.traits.secret || value != field.read())) {
     if (field.traits.locked) return Error{Errc::kPermission, fmt::format("{}: may not be changed by a request", key)};
     if (!field.run_time)
       return Error{Errc::kUnsupported,
@@ -324,7 +324,8 @@ std::string ConfigTable::to_properties_text() const {
   std::map<std::string, std::string> values;
   {
     std::lock_guard lock(mutex_);
-    for (const auto& field : fields_) values[field.key] = field.read();
+    for (const auto& field : fields_)
+      if (!field.traits.secret) values[field.key] = field.read();
   }
   return config::to_properties_text(values);
 }
@@ -333,8 +334,9 @@ std::vector<ConfigTable::Row> ConfigTable::rows() const {
   std::lock_guard lock(mutex_);
   std::vector<Row> rows;
   for (const auto& f : fields_) {
-    rows.push_back({f.key, f.read(), f.default_value, f.group, f.help, f.traits.unit, f.accepts, f.run_time,
-                    f.traits.important, f.traits.locked, f.origin});
+    const std::string value = f.read();
+    rows.push_back({f.key, f.traits.secret && !value.empty() ? "***" : value, f.default_value, f.group, f.help,
+                    f.traits.unit, f.accepts, f.run_time, f.traits.important, f.traits.locked, f.origin});
   }
   return rows;
 }
@@ -343,7 +345,9 @@ Result<std::string> ConfigTable::get(std::string_view key) const {
   std::lock_guard lock(mutex_);
   auto found = by_key_.find(key);
   if (found == by_key_.end()) return Error{Errc::kNotFound, fmt::format("unknown key \"{}\"", key)};
-  return fields_[found->second].read();
+  const Field& field = fields_[found->second];
+  std::string value = field.read();
+  return field.traits.secret && !value.empty() ? "***" : value;
 }
 
 std::vector<std::string> ConfigTable::take_notices() {

@@ -32,6 +32,7 @@ struct Traits {
   std::string unit;        ///< "ms", "bytes", ...; empty = none
   bool important = false;  ///< shown by -m
   bool locked = false;     ///< never changed by a request from outside (kPermission), though the file may set it
+  bool secret = false;     ///< its value is never shown: "***" where it is not empty, nothing in properties text
 };
 
 /// The settings of a program: one row a key, behind loading, checking, listing, changing while it runs, and --help.
@@ -93,7 +94,7 @@ class ConfigTable {
   /// Returns what differs now. Errors as set().
   [[nodiscard]] Result<std::vector<Change>> update(std::string_view properties_text);
 
-  /// Every row as "key=value" lines, sorted by key.
+  /// Every row that is no secret as "key=value" lines, sorted by key.
   [[nodiscard]] std::string to_properties_text() const;
 
   struct Row {

@@ -36,9 +36,7 @@ TEST_CASE("the defaults are those of RocketMQ and can be started", "[broker][con
 }
 
 TEST_CASE("what would break a promise stops the start and says so", "[broker][config]") {
-  for (auto [key, value] : {std::pair{"brokerRole", "SLAVE"},
-                            {"brokerId", "1"},
-                            {"enableDLegerCommitLog", "true"},
+  for (auto [key, value] : {std::pair{"enableDLegerCommitLog", "true"},
                             {"enableControllerMode", "true"},
                             {"storeType", "defaultRocksDB"},
                             {"aclEnable", "true"},
@@ -50,8 +48,41 @@ TEST_CASE("what would break a promise stops the start and says so", "[broker][co
   }
   CHECK(check_with("brokerName", "a b").error().code == Errc::kInvalidArgument);
   CHECK(check_with("listenPort", "2").error().message.find("listenPort") != std::string::npos);
-  CHECK(check_with("brokerRole", "SYNC_MASTER")->size() == 1);
   CHECK(check_with("transientStorePoolEnable", "true")->size() == 1);
+}
+
+TEST_CASE("Role and id go together, and what weakens a promise is warned about", "[broker][config][replication]") {
+  auto check_all = [](const std::vector<std::pair<std::string, std::string>>& settings) {
+    BrokerConfig config;
+    config::ConfigTable table;
+    add_rows(table, config);
+    for (const auto& [key, value] : settings) REQUIRE(table.set(key, value, config::Origin::kFile));
+    return check(config);
+  };
+  CHECK(check_all({{"brokerRole", "SLAVE"}}).error().message.find("brokerId=0") != std::string::npos);
+  CHECK(check_all({{"brokerId", "1"}}).error().message.find("brokerRole=SLAVE") != std::string::npos);
+  CHECK(check_all({{"brokerRole", "SLAVE"}, {"brokerId", "1"}})->size() == 1);
+  CHECK(check_all({{"brokerRole", "SLAVE"}, {"brokerId", "1"}, {"haSecret", "x"}})->empty());
+  CHECK(check_all({{"brokerRole", "SYNC_MASTER"}, {"haSecret", "x"}})->empty());
+  auto alone = check_all({{"brokerRole", "SYNC_MASTER"}, {"haSecret", "x"}, {"inSyncReplicas", "1"}});
+  REQUIRE(alone);
+  REQUIRE(alone->size() == 1);
+  CHECK(alone->front().find("inSyncReplicas=1") != std::string::npos);
+  CHECK(check_all({{"haMasterAddress", "10.0.0.1"}}).error().message.find("haMasterAddress") != std::string::npos);
+  CHECK(check_all({{"haClassicPeers", "10.0.0.1, there"}}).error().message.find("there") != std::string::npos);
+  CHECK(check_all({{"haClassicPeers", "10.0.0.1, 10.0.0.2"}})->empty());
+}
+
+TEST_CASE("The HA secret is told to nobody", "[broker][config][replication]") {
+  BrokerConfig config;
+  config::ConfigTable table;
+  add_rows(table, config);
+  REQUIRE(table.set("haSecret", "sesame", config::Origin::kFile));
+  CHECK(config.ha_secret == "sesame");
+  CHECK(*table.get("haSecret") == "***");
+  CHECK(table.to_properties_text().find("haSecret") == std::string::npos);
+  for (const auto& row : table.rows()) CHECK(row.value != "sesame");
+  CHECK(table.update("haSecret=sesame").error().code == Errc::kPermission);
 }
 
 TEST_CASE("keys of Apache RocketMQ pass, misspelt ones do not", "[broker][config]") {
