@@ -424,17 +424,12 @@ void ClientInstance::call(const std::string& address, Command request, int64_t t
             std::move(done));
 }
 
-std::optional<std::string> ClientInstance::broker_address(const std::string& broker_name, int64_t id,
-                                                          bool any_id) const {
+std::optional<std::string> ClientInstance::broker_address(const std::string& broker_name) const {
   std::lock_guard lock(mutex_);
   auto broker = brokers_.find(broker_name);
-  if (broker == brokers_.end() || broker->second.empty()) return std::nullopt;
-  auto address = broker->second.find(id);
-  if (address == broker->second.end()) {
-    if (!any_id) return std::nullopt;
-    address = broker->second.begin();
-  }
-  return address->second;
+  if (broker == brokers_.end()) return std::nullopt;
+  auto master = broker->second.find(0);
+  return master == broker->second.end() ? std::nullopt : std::optional(master->second);
 }
 
 std::optional<std::string> ClientInstance::request_address(const std::string& broker_name) const {
@@ -446,16 +441,48 @@ std::optional<std::string> ClientInstance::request_address(const std::string& br
   return address->substr(0, colon + 1) + std::to_string(port - 2);
 }
 
+std::optional<BrokerPlace> ClientInstance::place_to_read(const std::string& broker_name, int64_t wanted_id) const {
+  std::lock_guard lock(mutex_);
+  auto broker = brokers_.find(broker_name);
+  if (broker == brokers_.end() || broker->second.empty()) return std::nullopt;
+  const auto& addresses = broker->second;
+  auto wanted = addresses.find(wanted_id);
+  if (wanted == addresses.end() && wanted_id != 0) wanted = addresses.find(wanted_id + 1);
+  if (wanted == addresses.end()) wanted = addresses.begin();
+  if (doubted_.count(wanted->second) != 0) {
+    auto better = std::find_if(addresses.begin(), addresses.end(),
+                               [this](const auto& each) { return doubted_.count(each.second) == 0; });
+    if (better != addresses.end()) wanted = better;
+  }
+  return BrokerPlace{wanted->second, wanted->first != 0};
+}
+
+void ClientInstance::doubt(const std::string& address) {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopped_ || !hooks_.heartbeat_to_slaves || !doubted_.insert(address).second) return;
+  }
+  logger_.warn("{} does not answer: until it does, other brokers of its name are read from where there are any",
+               address);
+  greeted_brokers_.erase(address);
+  greet_later(address);
+}
+
 std::optional<std::string> ClientInstance::any_broker_of(const std::string& topic) const {
   auto known = route(topic);
   if (!known || known->data.broker_datas.empty()) return std::nullopt;
   const auto& brokers = known->data.broker_datas;
   const size_t start = static_cast<size_t>(steady_ms()) % brokers.size();
+  std::optional<std::string> doubtful;
+  std::lock_guard lock(mutex_);
   for (size_t i = 0; i < brokers.size(); ++i) {
-    const auto& addresses = brokers[(start + i) % brokers.size()].broker_addrs;
-    if (!addresses.empty()) return addresses.begin()->second;  // the lowest id: the master when there is one
+    // The lowest id first: the master when there is one.
+    for (const auto& [id, address] : brokers[(start + i) % brokers.size()].broker_addrs) {
+      if (doubted_.count(address) == 0) return address;
+      if (!doubtful) doubtful = address;
+    }
   }
-  return std::nullopt;
+  return doubtful;
 }
 
 std::set<std::string> ClientInstance::heartbeat_targets() const {
@@ -493,9 +520,10 @@ void ClientInstance::heartbeat_now(std::function<void()> done) {
 }
 
 void ClientInstance::greet_later(const std::string& address) {
-  if (stopped_) return;
+  if (stopped_ || !greeted_later_.insert(address).second) return;
   const auto delay = std::min<int64_t>(kReconnectHeartbeatMs, config_.heartbeat_interval.count());
   loop().run_after(loop::Milliseconds(delay), [this, address] {
+    greeted_later_.erase(address);
     if (stopped_ || greeted_brokers_.count(address) != 0 || heartbeat_targets().count(address) == 0) return;
     send_heartbeat(address, nullptr);
   });
@@ -516,9 +544,13 @@ void ClientInstance::send_heartbeat(const std::string& address, std::function<vo
               if (!reply) {
                 greeted_brokers_.erase(address);
                 logger_.warn("heartbeat to {}: {}", address, reply.error().message);
+                if (reply.error().code != Errc::kClosed) doubt(address);
                 greet_later(address);
-              } else if (reply->code != response_code::kSuccess) {
-                logger_.warn("heartbeat to {}: {}", address, broker_error(*reply, "refused").message);
+              } else {
+                if (reply->code != response_code::kSuccess)
+                  logger_.warn("heartbeat to {}: {}", address, broker_error(*reply, "refused").message);
+                std::lock_guard lock(mutex_);
+                if (doubted_.erase(address) != 0) logger_.info("{} answers again", address);
               }
               if (done) done();
             });

@@ -44,6 +44,12 @@ using TopicRoutePtr = std::shared_ptr<const TopicRoute>;
 [[nodiscard]] std::string with_namespace(const std::string& name_space, const std::string& name);
 [[nodiscard]] std::string without_namespace(const std::string& name_space, const std::string& name);
 
+/// A broker process that is read from.
+struct BrokerPlace {
+  std::string address;
+  bool slave = false;
+};
+
 /// What a producer or consumer has in common with every other: one loop thread, the connections, the routes of its
 /// topics, heartbeats, and the requests that brokers send. One per producer or consumer.
 /// Thread: any, unless said otherwise; callbacks come on the loop.
@@ -89,12 +95,16 @@ class ClientInstance {
   /// A request to any NameServer; others are tried when one does not answer.
   void call_name_server(remoting::Command request, int64_t timeout_ms, remoting::ReplyCallback done);
 
-  /// "ip:port" of a broker; id 0 is the master. With any_id another one of the name when that id is not there.
-  [[nodiscard]] std::optional<std::string> broker_address(const std::string& broker_name, int64_t id = 0,
-                                                          bool any_id = false) const;
+  /// "ip:port" of the master of that name.
+  [[nodiscard]] std::optional<std::string> broker_address(const std::string& broker_name) const;
   /// As broker_address, but the VIP port when the configuration says so: for sends and administrative requests.
   [[nodiscard]] std::optional<std::string> request_address(const std::string& broker_name) const;
-  /// Some broker of the topic, a master if there is one.
+  /// Where to read from: the broker with that id; for a slave that is gone the one with the next id; else any of the
+  /// name, the lowest id first. What is doubted counts only while all others are doubted too.
+  [[nodiscard]] std::optional<BrokerPlace> place_to_read(const std::string& broker_name, int64_t wanted_id = 0) const;
+  /// A request was not answered: others of its name are read from until a heartbeat to it is answered. On the loop.
+  void doubt(const std::string& address);
+  /// Some broker of the topic, a master if there is one, not one that is doubted if there is another.
   [[nodiscard]] std::optional<std::string> any_broker_of(const std::string& topic) const;
 
   /// A request to a broker's address, with the default request_timeout when timeout_ms is 0.
@@ -131,10 +141,12 @@ class ClientInstance {
   std::map<std::string, TopicRoutePtr> routes_;                    // guarded by mutex_
   std::map<std::string, int> watched_;                             // topic to default queues; guarded by mutex_
   std::map<std::string, std::map<int64_t, std::string>> brokers_;  // by name; guarded by mutex_
+  std::set<std::string> doubted_;                                  // addresses; guarded by mutex_
 
   // On the loop only.
   std::map<std::string, std::vector<RouteCallback>> route_waiters_;
   std::set<std::string> greeted_brokers_;  // got a heartbeat on their present connection
+  std::set<std::string> greeted_later_;    // are to get one soon
   size_t name_server_index_ = 0;
 
   std::atomic<bool> started_{false};

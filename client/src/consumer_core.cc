@@ -302,10 +302,10 @@ void ConsumerCore::fetch_committed(const MessageQueue& queue, OffsetCallback don
     if (known) return done(*known);
     return done(Error{Errc::kNotFound, "no offset is stored for the queue"});
   }
-  const auto address = instance_.request_address(queue.broker_name);
-  if (!address) {
+  const auto place = place_of_offsets(queue.broker_name);
+  if (!place) {
     instance_.fetch_route(queue.topic, 0, nullptr);
-    return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": no master is known"});
+    return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": none is known"});
   }
   Command request = Command::request(RequestCode::kQueryConsumerOffset);
   request.ext.set("consumerGroup", group_);
@@ -316,7 +316,7 @@ void ConsumerCore::fetch_committed(const MessageQueue& queue, OffsetCallback don
   if (config_.consume_from == ConsumeFrom::kTimestamp && !is_retry_topic(queue.topic)) {
     request.ext.set("setZeroIfNotFound", false);
   }
-  instance_.call(*address, std::move(request), 0, [done = std::move(done)](Result<Command> reply) {
+  instance_.call(place->address, std::move(request), 0, [done = std::move(done)](Result<Command> reply) {
     if (!reply) return done(std::move(reply).error());
     if (reply->code == response_code::kQueryNotFound) {
       return done(Error{Errc::kNotFound, "no offset is stored for the queue", reply->code});
@@ -346,21 +346,29 @@ void ConsumerCore::find_start_offset(const MessageQueue& queue, OffsetCallback d
   });
 }
 
+std::optional<BrokerPlace> ConsumerCore::place_of_offsets(const std::string& broker_name) const {
+  auto place = instance_.place_to_read(broker_name);
+  if (place && !place->slave) place->address = instance_.request_address(broker_name).value_or(place->address);
+  return place;
+}
+
 void ConsumerCore::commit_one(const MessageQueue& queue, int64_t offset, std::function<void(Status)> done) {
-  const auto address = instance_.request_address(queue.broker_name);
-  if (!address) return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": no master is known"});
+  const auto place = place_of_offsets(queue.broker_name);
+  if (!place) return done(Error{Errc::kNetwork, "broker " + queue.broker_name + ": none is known"});
   Command request = Command::request(RequestCode::kUpdateConsumerOffset);
   request.ext.set("consumerGroup", group_);
   request.ext.set("topic", queue.topic);
   request.ext.set("queueId", queue.queue_id);
   request.ext.set("commitOffset", offset);
   request.ext.set("bname", queue.broker_name);
-  instance_.call(*address, std::move(request), 0, [this, queue, offset, done = std::move(done)](Result<Command> reply) {
-    if (!reply) return done(std::move(reply).error());
+  auto answered = [this, queue, offset, slave = place->slave, done = std::move(done)](const Result<Command>& reply) {
+    if (!reply) return done(reply.error());
     if (reply->code != response_code::kSuccess) return done(broker_error(*reply, "commit"));
-    offsets_.mark_persisted(queue, offset);
+    // What a slave has is committed again, until the master has it.
+    if (!slave) offsets_.mark_persisted(queue, offset);
     done({});
-  });
+  };
+  instance_.call(place->address, std::move(request), 0, std::move(answered));
 }
 
 Status ConsumerCore::save_file() {

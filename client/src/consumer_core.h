@@ -91,6 +91,8 @@ class ConsumerCore {
   void rebalance();
   void rebalance_topic(const std::string& topic, std::function<void()> done);
   void assign(const std::string& topic, const std::vector<std::string>& members);
+  /// Where offsets are asked for and committed: the master, or, as RocketMQ's clients do, another of its name.
+  [[nodiscard]] std::optional<BrokerPlace> place_of_offsets(const std::string& broker_name) const;
   void commit_one(const MessageQueue& queue, int64_t offset, std::function<void(Status)> done);
   Status save_file();
 

@@ -234,8 +234,8 @@ void PullConsumer::Impl::pull(const FetchQueuePtr& queue, uint64_t generation) {
     request.offset = queue->next_offset;
     broker_id = queue->suggested_broker_id;
   }
-  const auto address = core_.instance().broker_address(queue->queue.broker_name, broker_id, true);
-  if (!address) {
+  const auto place = core_.instance().place_to_read(queue->queue.broker_name, broker_id);
+  if (!place) {
     core_.instance().fetch_route(queue->queue.topic, 0, nullptr);
     return pull_after(queue, generation, config_.pull_error_delay);
   }
@@ -248,18 +248,20 @@ void PullConsumer::Impl::pull(const FetchQueuePtr& queue, uint64_t generation) {
   request.subscription = subscription->sub_string;
   request.subscription_version = subscription->sub_version;
   request.expression_type = subscription->expression_type;
-  core_.instance().call(*address, make_pull_request(request), config_.pull_timeout.count(),
-                        [this, queue, generation, subscription](Result<Command> reply) {
-                          on_pulled(queue, generation, *subscription, std::move(reply));
+  core_.instance().call(place->address, make_pull_request(request), config_.pull_timeout.count(),
+                        [this, queue, generation, subscription, from = *place](Result<Command> reply) {
+                          on_pulled(queue, generation, *subscription, from, std::move(reply));
                         });
 }
 
 void PullConsumer::Impl::on_pulled(const FetchQueuePtr& queue, uint64_t generation,
-                                   const remoting::SubscriptionData& subscription, Result<Command> reply) {
+                                   const remoting::SubscriptionData& subscription, const BrokerPlace& from,
+                                   Result<Command> reply) {
   if (stopping_) return;
   if (!reply) {
     if (reply.error().code == Errc::kClosed) return;
-    core_.logger().warn("pull from {}: {}", queue->queue.broker_name, reply.error().message);
+    core_.logger().warn("pull from {} ({}): {}", queue->queue.broker_name, from.address, reply.error().message);
+    core_.instance().doubt(from.address);
     core_.instance().fetch_route(queue->queue.topic, 0, nullptr);
     {
       std::lock_guard lock(mutex_);
@@ -275,10 +277,13 @@ void PullConsumer::Impl::on_pulled(const FetchQueuePtr& queue, uint64_t generati
                         queue->queue.broker_name, outcome.error().message);
     return pull_after(queue, generation, config_.pull_error_delay);
   }
+  bool behind = false;
   {
     std::lock_guard lock(mutex_);
     if (queue->dropped || queue->generation != generation) return;
     queue->suggested_broker_id = outcome->suggested_broker_id;
+    behind = is_behind(*outcome, queue->next_offset);
+    if (behind) outcome->next_offset = queue->next_offset;
     if (outcome->status == PullStatus::kOffsetIllegal) {
       core_.logger().warn("offset {} of queue {} of {} on {} is outside of what is stored; going on at {}",
                           queue->next_offset, queue->queue.queue_id, queue->queue.topic, queue->queue.broker_name,
@@ -291,6 +296,7 @@ void PullConsumer::Impl::on_pulled(const FetchQueuePtr& queue, uint64_t generati
     }
     if (queue->cached.empty()) queue->position = queue->next_offset;
   }
+  if (behind) return pull_after(queue, generation, kSlaveBehindDelay);
   if (!outcome->messages.empty()) arrived_.notify_all();
   pull(queue, generation);
 }

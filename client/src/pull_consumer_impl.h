@@ -76,7 +76,7 @@ class PullConsumer::Impl {
   void pull(const FetchQueuePtr& queue, uint64_t generation);
   void pull_after(const FetchQueuePtr& queue, uint64_t generation, std::chrono::milliseconds delay);
   void on_pulled(const FetchQueuePtr& queue, uint64_t generation, const remoting::SubscriptionData& subscription,
-                 Result<remoting::Command> reply);
+                 const BrokerPlace& from, Result<remoting::Command> reply);
   ConsumerCore::SubscriptionPtr subscription_of(const std::string& topic) const;
   void auto_commit();
   bool on_request(remoting::Command& request, const remoting::Responder& respond);

@@ -30,6 +30,10 @@ Command make_pull_request(const PullRequest& request) {
   return command;
 }
 
+bool is_behind(const PullOutcome& outcome, int64_t asked_offset) {
+  return outcome.status == PullStatus::kNoMatchedMessage && outcome.next_offset <= asked_offset;
+}
+
 bool matches_tags(const ReceivedMessage& message, const remoting::SubscriptionData& subscription) {
   const auto& tags = subscription.tags_set;
   if (tags.empty() || subscription.class_filter_mode) return true;

@@ -44,6 +44,11 @@ struct PullOutcome {
                                                   const remoting::SubscriptionData& subscription,
                                                   const std::string& name_space);
 
+/// Whether the broker has nothing at the place that was asked for and moves nothing either, as a slave that is behind
+/// answers: another pull at once would be answered alike.
+[[nodiscard]] bool is_behind(const PullOutcome& outcome, int64_t asked_offset);
+inline constexpr std::chrono::milliseconds kSlaveBehindDelay{500};
+
 /// Whether the message's tag is one of the subscription's.
 [[nodiscard]] bool matches_tags(const ReceivedMessage& message, const remoting::SubscriptionData& subscription);
 

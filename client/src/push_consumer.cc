@@ -388,8 +388,8 @@ void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   if (!lock_is_valid(*queue)) return pull_after(queue, config_.lock_retry_delay);
   const auto subscription = core_.subscription(queue->queue().topic);
   if (!subscription) return pull_after(queue, config_.pull_error_delay);
-  const auto address = core_.instance().broker_address(queue->queue().broker_name, queue->suggested_broker_id, true);
-  if (!address) {
+  const auto place = core_.instance().place_to_read(queue->queue().broker_name, queue->suggested_broker_id);
+  if (!place) {
     core_.instance().fetch_route(queue->queue().topic, 0, nullptr);
     return pull_after(queue, config_.pull_error_delay);
   }
@@ -399,7 +399,7 @@ void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   request.offset = queue->next_offset;
   request.count_max = config_.pull_batch;
   request.sys_flag = flags::kSuspend;
-  if (core_.clustering() && queue->suggested_broker_id == 0) {
+  if (core_.clustering() && !place->slave) {
     const auto done = core_.offsets().get(queue->queue());
     if (done && *done > 0) {
       request.sys_flag |= flags::kCommitOffset;
@@ -413,18 +413,19 @@ void PushConsumer::Impl::pull(const ProcessQueuePtr& queue) {
   request.suspend_ms = config_.pull_suspend.count();
   request.subscription_version = subscription->sub_version;
   request.expression_type = subscription->expression_type;
-  core_.instance().call(*address, make_pull_request(request), config_.pull_timeout.count(),
-                        [this, queue, subscription, started = steady_ms()](Result<Command> reply) {
-                          on_pulled(queue, subscription, started, std::move(reply));
+  core_.instance().call(place->address, make_pull_request(request), config_.pull_timeout.count(),
+                        [this, queue, subscription, from = *place, started = steady_ms()](Result<Command> reply) {
+                          on_pulled(queue, subscription, from, started, std::move(reply));
                         });
 }
 
 void PushConsumer::Impl::on_pulled(const ProcessQueuePtr& queue, const ConsumerCore::SubscriptionPtr& subscription,
-                                   int64_t started_ms, Result<Command> reply) {
+                                   const BrokerPlace& from, int64_t started_ms, Result<Command> reply) {
   if (stopping_ || queue->dropped()) return;
   if (!reply) {
     if (reply.error().code == Errc::kClosed) return;
-    core_.logger().warn("pull from {}: {}", queue->queue().broker_name, reply.error().message);
+    core_.logger().warn("pull from {} ({}): {}", queue->queue().broker_name, from.address, reply.error().message);
+    core_.instance().doubt(from.address);
     core_.instance().fetch_route(queue->queue().topic, 0, nullptr);
     queue->suggested_broker_id = 0;
     return pull_after(queue, config_.pull_error_delay);
@@ -448,6 +449,7 @@ void PushConsumer::Impl::on_pulled(const ProcessQueuePtr& queue, const ConsumerC
                         outcome->next_offset);
     return drop_queue(queue, outcome->next_offset);
   }
+  if (is_behind(*outcome, queue->next_offset)) return pull_after(queue, kSlaveBehindDelay);
   queue->next_offset = outcome->next_offset;
   if (outcome->messages.empty()) {
     queue->skip_to(outcome->next_offset, core_.offsets());

@@ -56,8 +56,8 @@ class PushConsumer::Impl {
   void pull(const ProcessQueuePtr& queue);
   void pull_after(const ProcessQueuePtr& queue, std::chrono::milliseconds delay);
   void pull_soon(const ProcessQueuePtr& queue);  ///< thread: any
-  void on_pulled(const ProcessQueuePtr& queue, const ConsumerCore::SubscriptionPtr& subscription, int64_t started_ms,
-                 Result<remoting::Command> reply);
+  void on_pulled(const ProcessQueuePtr& queue, const ConsumerCore::SubscriptionPtr& subscription,
+                 const BrokerPlace& from, int64_t started_ms, Result<remoting::Command> reply);
   void hand_out(const ProcessQueuePtr& queue, const std::vector<ReceivedMessage>& messages);
   void sweep_overdue();
   [[nodiscard]] std::vector<ProcessQueuePtr> queues() const;

@@ -68,6 +68,10 @@ FakeBroker::FakeBroker(std::string name) : name_(std::move(name)), server_(loopb
 }
 
 FakeBroker::~FakeBroker() { stop(); }
+void FakeBroker::suggest(int64_t broker_id) {
+  std::lock_guard lock(mutex_);
+  suggested_ = broker_id;
+}
 void FakeBroker::stop() {
   server_.stop();
   timers_.stop_and_join();
@@ -237,7 +241,7 @@ Command FakeBroker::pull_locked(const Command& request, bool* found) {
   reply.ext.set("nextBeginOffset", next);
   reply.ext.set("minOffset", int64_t{0});
   reply.ext.set("maxOffset", max);
-  reply.ext.set("suggestWhichBrokerId", int64_t{0});
+  reply.ext.set("suggestWhichBrokerId", suggested_);
   return reply;
 }
 
@@ -404,6 +408,7 @@ FakeCluster::FakeCluster(int brokers) : server_(loopback(), logger_) {
     for (const auto& broker : brokers_) {
       data.queue_datas.push_back({broker->name(), queues, queues, 6, 0});
       data.broker_datas.push_back({"C", broker->name(), {{0, broker->address()}}});
+      if (!addresses_.empty() && broker == brokers_.front()) data.broker_datas.back().broker_addrs = addresses_;
       if (retry) break;
     }
     Command reply = Command::response_to(request, rc::kSuccess);
@@ -418,6 +423,10 @@ std::string FakeCluster::name_servers() const { return "127.0.0.1:" + std::to_st
 void FakeCluster::add_topic(const std::string& topic, int queues) {
   std::lock_guard lock(mutex_);
   topics_[topic] = queues;
+}
+void FakeCluster::set_addresses(std::map<int64_t, std::string> addresses) {
+  std::lock_guard lock(mutex_);
+  addresses_ = std::move(addresses);
 }
 int FakeCluster::route_requests(const std::string& topic) {
   std::lock_guard lock(mutex_);

@@ -36,6 +36,8 @@ class FakeBroker {
   void set_intercept(Intercept intercept);
   /// Requests of this code are not answered at all.
   void ignore(remoting::RequestCode code);
+  /// What pulls are answered as suggestWhichBrokerId.
+  void suggest(int64_t broker_id);
   void stop();
 
   [[nodiscard]] int count(remoting::RequestCode code);
@@ -76,6 +78,7 @@ class FakeBroker {
   std::mutex mutex_;
   Intercept intercept_;
   std::set<int32_t> ignored_;
+  int64_t suggested_ = 0;
   std::vector<remoting::Command> seen_;
   std::map<QueueKey, std::vector<std::string>> records_;
   std::vector<std::pair<std::string, QueueKey>> places_;  // physical offset / 1000
@@ -99,6 +102,8 @@ class FakeCluster {
   [[nodiscard]] std::string name_servers() const;
   [[nodiscard]] FakeBroker& broker(size_t index = 0) { return *brokers_[index]; }
   void add_topic(const std::string& topic, int queues);
+  /// Routes have these addresses of the first broker name, by id, in place of its own.
+  void set_addresses(std::map<int64_t, std::string> addresses);
   [[nodiscard]] int route_requests(const std::string& topic);
 
  private:
@@ -106,6 +111,7 @@ class FakeCluster {
   std::vector<std::unique_ptr<FakeBroker>> brokers_;
   std::mutex mutex_;
   std::map<std::string, int> topics_;
+  std::map<int64_t, std::string> addresses_;
   std::map<std::string, int> asked_;
   remoting::RemotingServer server_;
 };
