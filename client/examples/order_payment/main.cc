@@ -13,6 +13,9 @@
 //   mqbroker --standalone --enablePropertyFilter true --transactionCheckInterval 2000
 //   order_payment -n 127.0.0.1:9876
 //
+// Topics and groups are made by the program. books.h is the database of the shop, services.h are the services, post.h is
+// how they send.
+//
 // Exit status: 0 the books balance, 1 they do not, or not in time, 2 bad usage.
 #include <fmt/core.h>
 

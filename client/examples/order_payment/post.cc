@@ -36,6 +36,9 @@ apogee::PushConsumerConfig consumer_config(const Settings& settings, const std::
   config.consume_threads = 4;
   config.offset_persist_interval = 500ms;  // less to be consumed again after a crash of this process
   config.pull_error_delay = 500ms;
+  // What a filter leaves out counts as consumed when the pull that passes over it ends. At the end of this program the
+  // queues shall look empty soon.
+  config.pull_suspend = 2s;
   config.retry_locally_delay = 500ms;
   config.rebalance_interval = 2s;
   config.shutdown_timeout = 10s;
