@@ -1,11 +1,11 @@
-// A shop: orders and payments from the first click to the parcel, on one broker or many, and what each kind of message
-// is good for.
+// A shop: orders and payments from the first click to the parcel, and what each kind of message is good for.
 //
-//   order desk   ShopOrders "created"/"paid"    transactions: in the books and in the topic, or in neither
-//   checkout     ShopDeadlines                  timers: what is not paid in time is cancelled; paid: the timer is taken
-//   back warehouse    ShopWarehouse pick, pack, ship order per order: one sharding key, an orderly listener labels
-//   %RETRY% and %DLQ%shop_labels   a poisoned message: tried again, put aside, sent once more after the repair notices
-//   ShopNotices                    filters: tags for mail and text messages, SQL92 for accounts
+// - Transactions (ShopOrders, "created" and "paid"): what happens to an order is in the books and told, or neither.
+// - Timers (ShopDeadlines): an order that is not paid in time is cancelled; one that is paid has its timer taken back.
+// - Order (ShopWarehouse): pick, pack, ship; one sharding key an order, and an orderly listener.
+// - Retries and dead letters: labels that cannot be printed are tried again, put aside, and sent once more after the
+//   printer's repair.
+// - Filters (ShopNotices): tags tell mail from text messages, SQL92 chooses what accounts wants to see.
 //
 // Kill the broker (kill -9) while it runs and start it again: at the end the books balance all the same. Every service
 // is idempotent by the order's id, because what brokers deliver is delivered at least once.
@@ -13,8 +13,8 @@
 //   mqbroker --standalone --enablePropertyFilter true --transactionCheckInterval 2000
 //   order_payment -n 127.0.0.1:9876
 //
-// Topics and groups are made by the program. books.h is the database of the shop, services.h are the services, post.h is
-// how they send.
+// The program makes its topics and groups. books.h is the shop's database, services.h has the services, post.h is how
+// they send.
 //
 // Exit status: 0 the books balance, 1 they do not, or not in time, 2 bad usage.
 #include <fmt/core.h>
