@@ -46,16 +46,20 @@ std::string LogFiles::read(int64_t from, int64_t bytes) const {
 
 int64_t LogFiles::end() const {
   int64_t at = begin();
-  for (;;) {
-    const auto head = read(at, 8);
-    if (head.size() < 8) return at;
-    const auto size = load_be<int32_t>(head.data());
-    const auto magic = load_be<int32_t>(head.data() + 4);
-    const bool known =
-        magic == message::kRecordMagicV1 || magic == message::kRecordMagicV2 || magic == message::kBlankMagic;
-    if (!known || size <= 0) return at;
-    at += size;
+  for (const auto& [start, path] : files_) {
+    if (at != start && at > begin()) return at;  // what the file before ends with is no whole record
+    const auto bytes = read(start, static_cast<int64_t>(std::filesystem::file_size(path)));
+    for (size_t place = 0; place + 8 <= bytes.size();) {
+      const auto size = load_be<int32_t>(bytes.data() + place);
+      const auto magic = load_be<int32_t>(bytes.data() + place + 4);
+      const bool known =
+          magic == message::kRecordMagicV1 || magic == message::kRecordMagicV2 || magic == message::kBlankMagic;
+      if (!known || size <= 0) return at;
+      at += size;
+      place += static_cast<size_t>(size);
+    }
   }
+  return at;
 }
 
 std::string compare_logs(const std::filesystem::path& one, const std::filesystem::path& other, int64_t end) {
