@@ -144,6 +144,12 @@ void add_rows(NameServerConfig& c, config::ConfigTable& table) {
       "How often silent brokers are looked for; one is dropped 120 s after its last registration or heartbeat, "
       "or after the time that it announced itself",
       {.unit = "ms"});
+  table.add_bool("supportActingMaster", &c.support_acting_master,
+                 "Where a master is gone, show the slave with the smallest id in its place in routes, without the "
+                 "permission to write; for brokers that registered with enableSlaveActingMaster",
+                 {.unit = "", .important = true});
+  table.add_bool("notifyMinBrokerIdChanged", &c.notify_min_broker_id_changed,
+                 "Tell the brokers of a name when the smallest id among them changed");
   table.add_bool("needWaitForService", &c.need_wait_for_service,
                  "Refuse route requests until brokers had time to register after a start");
   table.add_int("waitSecondsForService", &c.wait_s_for_service, {0, 3600}, "That time", {.unit = "s"});

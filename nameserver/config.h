@@ -29,6 +29,8 @@ struct NameServerConfig {
   config::Tunable<bool> need_wait_for_service{false};
   config::Tunable<int32_t> wait_s_for_service{45};
   config::Tunable<int32_t> scan_inactive_interval_ms{5'000};
+  config::Tunable<bool> support_acting_master{false};
+  config::Tunable<bool> notify_min_broker_id_changed{false};
   config::Tunable<std::string> config_black_list{"configBlackList;configStorePath;kvConfigPath;rocketmqHome"};
 
   std::string log_dir;  ///< of namesrv.log; empty: no log file. Default: default_log_dir()

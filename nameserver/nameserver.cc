@@ -5,6 +5,7 @@
 
 #include "common/loop/event_loop.h"
 #include "common/remoting/remoting_server.h"
+#include "common/remoting/rpc_client.h"
 #include "nameserver/request_table.h"
 
 namespace apogee::nameserver {
@@ -58,8 +59,27 @@ struct NameServer::Impl {
   ConfigHandlers config_requests;
   RequestTable requests;
   std::unique_ptr<loop::LoopThread> housekeeping;
+  std::unique_ptr<remoting::RpcClient> client;
   remoting::RemotingServer server;
   bool started = false;
+
+  /// NOTIFY_MIN_BROKER_ID_CHANGE; any thread.
+  void tell_brokers(const MinIdChange& change) {
+    if (!config.notify_min_broker_id_changed) return;
+    logger.info("the smallest id of the brokers {} is now {} ({}); {} are told", change.broker_name, change.min_id,
+                change.min_address, change.to_tell.size());
+    for (const auto& address : change.to_tell) {
+      auto request = remoting::Command::request(remoting::RequestCode::kNotifyMinBrokerIdChange);
+      request.ext.set("minBrokerId", change.min_id);
+      request.ext.set("brokerName", change.broker_name);
+      request.ext.set("minBrokerAddr", change.min_address);
+      if (!change.offline_address.empty()) request.ext.set("offlineBrokerAddr", change.offline_address);
+      if (!change.ha_address.empty()) request.ext.set("haBrokerAddr", change.ha_address);
+      client->send_oneway(address, std::move(request), [this, address](const Status& sent) {
+        if (!sent) logger.warn("the broker at {} could not be told: {}", address, sent.error().message);
+      });
+    }
+  }
 
   /// On the housekeeping loop; plans itself anew, so that a changed interval counts from the next time on.
   void look_for_silent_brokers() {
@@ -84,6 +104,9 @@ void NameServer::set_change_listener(std::function<void(const std::vector<config
 Status NameServer::start() {
   APOGEE_TRY(impl_->kv.load());
   impl_->housekeeping = std::make_unique<loop::LoopThread>("ns-housekeeping");
+  impl_->client =
+      std::make_unique<remoting::RpcClient>(impl_->housekeeping->loop(), remoting::RpcClient::Options{}, impl_->logger);
+  impl_->routes.set_min_id_listener([impl = impl_.get()](const MinIdChange& change) { impl->tell_brokers(change); });
   impl_->server.set_handler(
       [impl = impl_.get()](const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
         impl->requests.dispatch(caller, std::move(request), std::move(respond));
@@ -105,6 +128,7 @@ void NameServer::stop() {
     impl_->logger.info("name server stopped");
   }
   impl_->started = false;
+  if (impl_->client) impl_->client->shutdown();
   if (impl_->housekeeping) impl_->housekeeping->stop_and_join();
 }
 

@@ -11,6 +11,18 @@ namespace {
 constexpr int32_t kUnitFlag = 1;
 constexpr int32_t kUnitSubscriptionFlag = 2;
 constexpr int64_t kMasterId = 0;
+/// Topics whose routes tell brokers who is in their group, by old NameServers.
+constexpr std::string_view kMemberTopicPrefix = "rmq_sys_SYNC_BROKER_MEMBER_";
+
+/// Everybody who is there is told that one is gone; that one came, those that were there before.
+MinIdChange min_id_change(const remoting::BrokerData& broker, std::string offline_address, std::string ha_address) {
+  const auto& [id, address] = *broker.broker_addrs.begin();
+  MinIdChange change{broker.broker_name, id, address, std::move(offline_address), std::move(ha_address), {}};
+  const bool all = !change.offline_address.empty() || broker.broker_addrs.size() == 1;
+  for (const auto& each : broker.broker_addrs)
+    if (all || each.first != id) change.to_tell.push_back(each.second);
+  return change;
+}
 
 remoting::QueueData queue_data(const std::string& broker_name, const remoting::TopicConfig& topic) {
   remoting::QueueData queues;
@@ -24,9 +36,23 @@ remoting::QueueData queue_data(const std::string& broker_name, const remoting::T
 
 }  // namespace
 
+void RouteTable::tell(const Changes& changes) const {
+  if (!min_id_listener_) return;
+  for (const auto& change : changes) min_id_listener_(change);
+}
+
 Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t now_ms) {
+  Changes changes;
+  auto registered = [&] {
+    std::unique_lock lock(mutex_);
+    return register_locked(r, now_ms, changes);
+  }();
+  tell(changes);
+  return registered;
+}
+
+Result<MasterInfo> RouteTable::register_locked(const Registration& r, int64_t now_ms, Changes& changes) {
   const BrokerKey key{r.cluster, r.broker_address};
-  std::unique_lock lock(mutex_);
   auto known = brokers_.find(r.broker_name);
   if (known != brokers_.end()) {
     const auto& addresses = known->second.broker_addrs;
@@ -60,6 +86,8 @@ Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t no
     broker.cluster = r.cluster;
   }
   clusters_[r.cluster].insert(r.broker_name);
+  broker.enable_acting_master = r.acting_master.value_or(false);
+  const int64_t min_id_before = broker.broker_addrs.empty() ? kMasterId : broker.broker_addrs.begin()->first;
   for (auto each = broker.broker_addrs.begin(); each != broker.broker_addrs.end();) {
     const bool moved = each->second == r.broker_address && each->first != r.broker_id;  // a slave became master
     each = moved ? broker.broker_addrs.erase(each) : std::next(each);
@@ -68,7 +96,9 @@ Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t no
 
   const auto* live = liveness_.find(key);
   const bool changed = live == nullptr || live->data_version != r.topics.data_version;
-  if (r.broker_id == kMasterId) take_over_topics(r, !id_known, changed);
+  const bool first_slave = r.acting_master && r.broker_id == broker.broker_addrs.begin()->first;
+  if (r.broker_id == kMasterId || first_slave)
+    take_over_topics(r, !id_known, changed, r.broker_id != kMasterId && broker.enable_acting_master);
 
   BrokerLiveness::Entry entry;
   entry.heard_at_ms = now_ms;
@@ -77,6 +107,7 @@ Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t no
   entry.connection = r.connection;
   entry.ha_server_address = r.ha_server_address;
   liveness_.put(key, std::move(entry));
+  if (r.broker_id < min_id_before) changes.push_back(min_id_change(broker, {}, r.ha_server_address));
 
   MasterInfo answer;
   auto master = broker.broker_addrs.find(kMasterId);
@@ -89,7 +120,7 @@ Result<MasterInfo> RouteTable::register_broker(const Registration& r, int64_t no
   return answer;
 }
 
-void RouteTable::take_over_topics(const Registration& r, bool first, bool changed) {
+void RouteTable::take_over_topics(const Registration& r, bool first, bool changed, bool wipe_write) {
   const auto& named = r.topics.topic_config_table;
   // A table of one topic is an addition to what was registered before, not the whole.
   if (r.delete_missing_topics && changed && named.size() > 1) {
@@ -100,25 +131,38 @@ void RouteTable::take_over_topics(const Registration& r, bool first, bool change
   }
   for (const auto& [name, topic] : named) {
     auto& queues = topics_[name];
-    if (first || changed || queues.count(r.broker_name) == 0) queues[r.broker_name] = queue_data(r.broker_name, topic);
+    if (!first && !changed && queues.count(r.broker_name) != 0) continue;
+    auto& data = queues[r.broker_name] = queue_data(r.broker_name, topic);
+    if (wipe_write) data.perm &= ~remoting::perm::kWrite;
   }
 }
 
 bool RouteTable::unregister_broker(const std::string& cluster, const std::string& broker_name,
                                    const std::string& address) {
-  std::unique_lock lock(mutex_);
-  return unregister_locked(cluster, broker_name, address);
+  Changes changes;
+  const bool was_alive = [&] {
+    std::unique_lock lock(mutex_);
+    return unregister_locked(cluster, broker_name, address, changes);
+  }();
+  tell(changes);
+  return was_alive;
 }
 
 bool RouteTable::unregister_locked(const std::string& cluster, const std::string& broker_name,
-                                   const std::string& address) {
+                                   const std::string& address, Changes& changes) {
   const bool was_alive = liveness_.remove({cluster, address});
   auto found = brokers_.find(broker_name);
   if (found == brokers_.end()) return was_alive;
   auto& addresses = found->second.broker_addrs;
+  const bool was_first = !addresses.empty() && addresses.begin()->second == address;
   for (auto each = addresses.begin(); each != addresses.end();)
     each = each->second == address ? addresses.erase(each) : std::next(each);
-  if (!addresses.empty()) return was_alive;
+  if (!addresses.empty()) {
+    if (!found->second.enable_acting_master) return was_alive;
+    if (addresses.begin()->first != kMasterId) change_permission(broker_name, remoting::perm::kWrite, 0);
+    if (was_first) changes.push_back(min_id_change(found->second, address, {}));
+    return was_alive;
+  }
   if (auto names = clusters_.find(found->second.cluster); names != clusters_.end()) {
     names->second.erase(broker_name);
     if (names->second.empty()) clusters_.erase(names);
@@ -128,12 +172,12 @@ bool RouteTable::unregister_locked(const std::string& cluster, const std::string
   return was_alive;
 }
 
-bool RouteTable::remove_address(const BrokerKey& broker) {
+bool RouteTable::remove_address(const BrokerKey& broker, Changes& changes) {
   for (const auto& [name, data] : brokers_) {
     if (data.cluster != broker.cluster) continue;
     for (const auto& id_and_address : data.broker_addrs)
       if (id_and_address.second == broker.address)
-        return unregister_locked(broker.cluster, std::string(name), broker.address);
+        return unregister_locked(broker.cluster, std::string(name), broker.address, changes);
   }
   return liveness_.remove(broker);
 }
@@ -147,22 +191,30 @@ void RouteTable::remove_topics_of(const std::string& broker_name) {
 
 std::vector<std::string> RouteTable::remove_by_connection(remoting::ConnectionId connection) {
   std::vector<std::string> removed;
-  std::unique_lock lock(mutex_);
-  for (const auto& broker : liveness_.of_connection(connection)) {
-    remove_address(broker);
-    removed.push_back(broker.address);
+  Changes changes;
+  {
+    std::unique_lock lock(mutex_);
+    for (const auto& broker : liveness_.of_connection(connection)) {
+      remove_address(broker, changes);
+      removed.push_back(broker.address);
+    }
   }
+  tell(changes);
   return removed;
 }
 
 std::vector<RouteTable::Removed> RouteTable::remove_silent(int64_t now_ms) {
   std::vector<Removed> removed;
-  std::unique_lock lock(mutex_);
-  for (const auto& broker : liveness_.silent_at(now_ms)) {
-    const auto* entry = liveness_.find(broker);
-    removed.push_back({broker.address, entry == nullptr ? 0 : entry->connection});
-    remove_address(broker);
+  Changes changes;
+  {
+    std::unique_lock lock(mutex_);
+    for (const auto& broker : liveness_.silent_at(now_ms)) {
+      const auto* entry = liveness_.find(broker);
+      removed.push_back({broker.address, entry == nullptr ? 0 : entry->connection});
+      remove_address(broker, changes);
+    }
   }
+  tell(changes);
   return removed;
 }
 
@@ -184,15 +236,24 @@ RouteTable::VersionAnswer RouteTable::compare_version(const BrokerKey& broker, c
   return answer;
 }
 
-std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& topic) const {
+std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& topic, bool acting_masters) const {
+  if (topic.rfind(kMemberTopicPrefix, 0) == 0) acting_masters = false;
   std::shared_lock lock(mutex_);
   auto found = topics_.find(topic);
   if (found == topics_.end()) return std::nullopt;
   remoting::TopicRouteData route;
   for (const auto& [broker_name, queues] : found->second) {
     route.queue_datas.push_back(queues);
-    if (auto broker = brokers_.find(broker_name); broker != brokers_.end())
-      route.broker_datas.push_back(broker->second);
+    auto broker = brokers_.find(broker_name);
+    if (broker == brokers_.end()) continue;
+    auto& data = route.broker_datas.emplace_back(broker->second);
+    auto& addresses = data.broker_addrs;
+    const bool wanted = acting_masters && data.enable_acting_master && (queues.perm & remoting::perm::kWrite) == 0;
+    if (wanted && !addresses.empty() && addresses.begin()->first != kMasterId) {
+      auto acting = addresses.extract(addresses.begin());
+      acting.key() = kMasterId;
+      addresses.insert(std::move(acting));
+    }
   }
   if (route.broker_datas.empty()) return std::nullopt;
   return route;

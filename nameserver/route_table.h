@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -21,6 +22,7 @@ struct Registration {
   std::string cluster, broker_name, broker_address, ha_server_address;
   int64_t broker_id = 0;  ///< 0 = master
   remoting::ConnectionId connection = 0;
+  std::optional<bool> acting_master;      ///< enableActingMaster; brokers older than 5 do not say
   std::optional<int64_t> silence_ms_max;  ///< what the broker announced instead of kBrokerSilenceMsMax
   remoting::TopicConfigSerializeWrapper topics;
   bool delete_missing_topics = false;  ///< topics that the broker had and does not name now
@@ -31,11 +33,26 @@ struct MasterInfo {
   std::string master_address, ha_server_address;
 };
 
+/// The smallest id among the brokers of a name is another one.
+struct MinIdChange {
+  std::string broker_name;
+  int64_t min_id = 0;
+  std::string min_address;
+  std::string offline_address;       ///< who is gone; empty when one came
+  std::string ha_address;            ///< of who came
+  std::vector<std::string> to_tell;  ///< addresses
+};
+
 /// Which brokers exist, which topics they have, and which of them are alive.
 /// Thread: any; one lock, shared by readers. Answers are copies.
 class RouteTable {
  public:
-  /// Adds or refreshes a broker and, of a master, the topics that it names; topics that it does not name stay.
+  /// Called by whoever changed something, without the lock. Before use.
+  void set_min_id_listener(std::function<void(const MinIdChange&)> listener) { min_id_listener_ = std::move(listener); }
+
+  /// Adds or refreshes a broker and, of a master, the topics that it names; topics that it does not name stay. So do
+  /// those of the slave with the smallest id while there is no master, without the permission to write where it may
+  /// act for the master.
   /// Errors: kInvalidArgument for a registration that must not be taken over: its table is older (state version) than
   /// that of the broker that has its name and id, or an unknown broker announces one topic only, which would make
   /// its full table look known.
@@ -60,8 +77,10 @@ class RouteTable {
   /// QUERY_DATA_VERSION; an equal version counts as a sign of life.
   VersionAnswer compare_version(const BrokerKey& broker, const remoting::DataVersion& version, int64_t now_ms);
 
-  /// nullopt when the topic is unknown or none of its brokers is alive.
-  [[nodiscard]] std::optional<remoting::TopicRouteData> route(const std::string& topic) const;
+  /// nullopt when the topic is unknown or none of its brokers is alive. acting_masters: where a master is gone the
+  /// slave with the smallest id is shown as id 0, if it may act and nobody may write there.
+  [[nodiscard]] std::optional<remoting::TopicRouteData> route(const std::string& topic,
+                                                              bool acting_masters = false) const;
   [[nodiscard]] remoting::ClusterInfo cluster_info() const;
   [[nodiscard]] remoting::BrokerMemberGroup members(const std::string& cluster, const std::string& broker_name) const;
 
@@ -88,13 +107,19 @@ class RouteTable {
  private:
   using QueuesByBroker = std::map<std::string, remoting::QueueData>;
 
+  using Changes = std::vector<MinIdChange>;
+
+  void tell(const Changes& changes) const;  // without mutex_
   // All with mutex_ held.
-  void take_over_topics(const Registration& registration, bool first, bool changed);
-  bool unregister_locked(const std::string& cluster, const std::string& broker_name, const std::string& address);
-  bool remove_address(const BrokerKey& broker);
+  [[nodiscard]] Result<MasterInfo> register_locked(const Registration& registration, int64_t now_ms, Changes& changes);
+  void take_over_topics(const Registration& registration, bool first, bool changed, bool wipe_write);
+  bool unregister_locked(const std::string& cluster, const std::string& broker_name, const std::string& address,
+                         Changes& changes);
+  bool remove_address(const BrokerKey& broker, Changes& changes);
   void remove_topics_of(const std::string& broker_name);
   int32_t change_permission(const std::string& broker_name, int32_t clear, int32_t set);
 
+  std::function<void(const MinIdChange&)> min_id_listener_;
   mutable std::shared_mutex mutex_;  // guards everything below
   std::map<std::string, QueuesByBroker> topics_;
   std::map<std::string, remoting::BrokerData> brokers_;

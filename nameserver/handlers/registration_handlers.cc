@@ -45,6 +45,7 @@ Command RegistrationHandlers::register_broker(const Caller& caller, const Comman
   registration.ha_server_address = request.ext.get("haServerAddr").value_or("");
   registration.connection = caller.connection;
   registration.silence_ms_max = announced_silence(request, "heartbeatTimeoutMillis");
+  registration.acting_master = request.ext.get_bool("enableActingMaster");
   registration.delete_missing_topics = config_.delete_topic_with_broker_registration;
   auto topics = registered_topics(request);
   if (!topics) {

@@ -25,7 +25,7 @@ Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) c
   if (config_.need_wait_for_service && now_ms_() - started_at_ms_ < int64_t{config_.wait_s_for_service} * 1000)
     return refusal(request, remoting::response_code::kSystemError,
                    "name server not ready: it waits for brokers to register");
-  auto route = routes_.route(topic);
+  auto route = routes_.route(topic, config_.support_acting_master);
   if (!route)
     return refusal(request, remoting::response_code::kTopicNotExist,
                    fmt::format("No topic route info in name server for the topic: {}", topic));

@@ -28,7 +28,9 @@ void write_addrs(JsonWriter& out, const std::map<int64_t, std::string>& addrs, I
 void write(JsonWriter& out, const BrokerData& body, IntKeys keys) {
   out.begin_object().key("brokerAddrs");
   write_addrs(out, body.broker_addrs, keys);
-  out.member("brokerName", body.broker_name).member("cluster", body.cluster).end_object();
+  out.member("brokerName", body.broker_name).member("cluster", body.cluster);
+  if (body.enable_acting_master) out.member("enableActingMaster", true);
+  out.end_object();
 }
 
 std::string encode_route(const TopicRouteData& body, IntKeys keys) {
@@ -73,6 +75,7 @@ static void read_body(const BodyReader& in, BrokerData& to) {
   in.read("cluster", to.cluster);
   in.read("brokerName", to.broker_name);
   read_addrs(in, "brokerAddrs", to.broker_addrs);
+  in.read("enableActingMaster", to.enable_acting_master);
 }
 static void read_body(const BodyReader& in, TopicRouteData& to) {
   in.read("orderTopicConf", to.order_topic_conf);

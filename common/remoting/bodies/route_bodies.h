@@ -27,6 +27,7 @@ struct BrokerData {
   std::string cluster;
   std::string broker_name;
   std::map<int64_t, std::string> broker_addrs;
+  bool enable_acting_master = false;  ///< a slave may act for the master; written when true
   friend bool operator==(const BrokerData& a, const BrokerData& b) {
     return a.cluster == b.cluster && a.broker_name == b.broker_name && a.broker_addrs == b.broker_addrs;
   }
