@@ -7,6 +7,7 @@
 
 #include "apogee/result.h"
 #include "common/base/logger.h"
+#include "common/io/file_system.h"
 #include "common/loop/event_loop.h"
 #include "store/ha/replicated_log.h"
 
@@ -19,6 +20,9 @@ struct MasterLog {
 
 /// The slave's end of replication: follows one master, whose records it checks (place, lengths, CRC) and appends as
 /// whole records; reassembles what the stream cuts. Lives on a loop, which never blocks; truncation runs elsewhere.
+/// Where the log ahead of the master's may have been acknowledged, or the logs have parted, it stays refused and says
+/// so each minute. No room, or a store that is busy, ends the connection; it goes on from the log's end when there is
+/// room.
 class HaClient {
  public:
   enum class State : uint8_t {
@@ -51,7 +55,10 @@ class HaClient {
     /// answers there. Classic masters, and damaged ranges of any.
     std::function<void(std::function<void(Result<MasterLog>)>)> ask_log;
     std::function<void(LogOffset at, std::function<void(Result<std::string> record)>)> ask_record;
-    std::function<void(std::function<void()>)> run_elsewhere;  ///< on a thread that may block
+    /// On a thread that may block; runs every task that it takes, also while stop() waits.
+    std::function<void(std::function<void()>)> run_elsewhere;
+    std::string confirmed_file;  ///< config/haConfirmed: what may have been acknowledged, durably; empty: not kept
+    io::FileSystem* files = &io::posix_file_system();  ///< where it lies
   };
 
   HaClient(Options options, ReplicatedLog& log, loop::EventLoop& loop, const Logger& logger);

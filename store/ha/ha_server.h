@@ -13,8 +13,10 @@
 
 namespace apogee::store {
 
-/// The master's end of replication: serves the log to slaves on the HA port. All connections live on one loop; log
-/// bytes leave from the mapping without a copy.
+/// The master's end of replication: serves the log to slaves on the HA port. All connections live on one loop, best one
+/// of their own, for it waits for the disk when a slave asks for what is not in the page cache. Log bytes leave from
+/// the mapping without a copy. What a peer reports counts only once it is proven (ReplicaAcks::connected); whoever says
+/// what cannot be is disconnected, with a line that tells the address and the reason.
 class HaServer {
  public:
   struct Options {
@@ -24,12 +26,14 @@ class HaServer {
     std::string secret;  ///< haSecret; empty: peers from loopback and `peer_allowed` need none
     /// Whether a peer without a secret is one of this broker group, by its IP address; asked on the loop.
     std::function<bool(const std::string& ip)> peer_allowed;
-    std::vector<std::string> classic_peers;     ///< haClassicPeers: IP addresses that may speak the classic stream
-    int64_t heartbeat_ms = 5'000;               ///< haSendHeartbeatInterval
-    int64_t silence_ms_max = 20'000;            ///< haHousekeepingInterval
-    int64_t batch_bytes = 256 << 10;            ///< haTransferBatchSize; classic peers: at most 32 KiB
-    int64_t window_bytes = 16 << 20;            ///< haWindowBytes: sent and not acknowledged
-    std::function<int64_t()> bytes_per_second;  ///< maxHaTransferByteInSecond with haFlowControlEnable; 0: no limit
+    std::vector<std::string> classic_peers;  ///< haClassicPeers: IP addresses that may speak the classic stream
+    int64_t heartbeat_ms = 5'000;            ///< haSendHeartbeatInterval
+    int64_t silence_ms_max = 20'000;         ///< haHousekeepingInterval
+    int64_t handshake_ms_max = 15'000;       ///< a classic slave's first report comes up to 10 s late
+    int64_t batch_bytes = 256 << 10;         ///< haTransferBatchSize; classic peers: at most 32 KiB
+    int64_t window_bytes = 16 << 20;         ///< haWindowBytes: sent and not acknowledged
+    /// To each slave: maxHaTransferByteInSecond with haFlowControlEnable; 0 or empty: no limit. Asked on the loop.
+    std::function<int64_t()> bytes_per_second;
     int32_t slaves_max = 64;
   };
 
@@ -43,7 +47,7 @@ class HaServer {
 
  private:
   struct Impl;
-  std::unique_ptr<Impl> impl_;
+  std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace apogee::store

@@ -39,6 +39,11 @@ class ReplicatedLog {
   /// `done` comes once, on any thread, when the bytes are in the log (in the page cache, as an append's under
   /// ASYNC_FLUSH). Errors: kInvalidArgument (`at` is not the end), kClosed, kBusy, kDiskFull, kIo.
   virtual void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) = 0;
+  /// The same for a stretch within one file that is no record in the master's log either; readers and dispatcher pass
+  /// over it. A log that does not look at what it takes need not tell them apart.
+  virtual void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+    append_copy(at, std::move(bytes), std::move(done));
+  }
   /// Removes everything from `end` on, in log, queues and index, durably, and logs the lost ranges per queue. Blocks
   /// for as long as a recovery; reads by others wait. Only of a store that was opened as a slave's.
   [[nodiscard]] virtual Status truncate(LogOffset end) = 0;

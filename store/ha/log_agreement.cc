@@ -1,0 +1,54 @@
+#include "store/ha/log_agreement.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+
+namespace apogee::store {
+
+namespace {
+
+LogOffset end_in_front_of_epochs(const LogSide& side) {
+  return side.epochs.empty() ? side.end : std::min(side.end, side.epochs.front().begin);
+}
+
+std::string last_epoch(const LogSide& side) {
+  return side.epochs.empty() ? "no epoch" : fmt::format("epoch {}", side.epochs.back().number);
+}
+
+}  // namespace
+
+LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed,
+                   bool truncate_ahead) {
+  using Action = LogAgreement::Action;
+  const auto both = fmt::format("this slave's log is [{}, {}) in {}, the master's [{}, {}) in {}", slave.begin,
+                                slave.end, last_epoch(slave), master.begin, master.end, last_epoch(master));
+  auto common = common_end(slave.epochs, slave.end, master.epochs, master.end);
+  if (!common) {
+    LogOffset older = std::min(end_in_front_of_epochs(slave), end_in_front_of_epochs(master));
+    if (older > std::max(slave.begin, master.begin)) common = older;
+  }
+  if (!common || *common < slave.begin)
+    return {Action::kRefuse, 0,
+            both +
+                ": they have nothing in common. Remedy: see which of them has the messages that matter, and let the "
+                "other one begin with an empty store"};
+  if (*common < master.begin)
+    return {
+        Action::kRefuse, *common,
+        both + fmt::format(": they are one up to {}, and what follows is gone at the master. Remedy: let this slave "
+                           "begin with an empty store",
+                           *common)};
+  if (*common >= slave.end) return {Action::kFollow, slave.end, {}};
+  const LogOffset kept = std::min(confirmed.value_or(slave.end), slave.end);
+  if (*common < kept && !truncate_ahead)
+    return {Action::kRefuse, *common,
+            both + fmt::format(": this slave is ahead of what they share by [{}, {}), of which {} may have been "
+                               "acknowledged to producers. Remedy: make this slave the master, or set "
+                               "haTruncateAhead=true here to throw these bytes away",
+                               *common, slave.end,
+                               confirmed ? fmt::format("[{}, {})", *common, kept) : std::string("all"))};
+  return {Action::kTruncate, *common, {}};
+}
+
+}  // namespace apogee::store

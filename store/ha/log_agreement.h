@@ -1,0 +1,31 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "store/ha/epoch_file.h"
+
+namespace apogee::store {
+
+/// One side of replication, as far as it decides where two logs part.
+struct LogSide {
+  LogOffset begin = 0, end = 0;
+  std::vector<Epoch> epochs;
+};
+
+/// What a slave that is not empty has to do before it can follow.
+struct LogAgreement {
+  enum class Action : uint8_t { kFollow, kTruncate, kRefuse } action = Action::kRefuse;
+  LogOffset end = 0;  ///< up to here both logs are one, if the proof says so
+  std::string why;    ///< of a refusal: both ends and the remedy
+};
+
+/// By the epochs; bytes in front of all epochs, of a log that a classic master has written, count as one epoch.
+/// `confirmed`: what may have been acknowledged, nullopt when that is not known. What lies behind it may be cut; the
+/// rest only with `truncate_ahead`.
+[[nodiscard]] LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed,
+                                 bool truncate_ahead);
+
+}  // namespace apogee::store
