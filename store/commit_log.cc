@@ -9,6 +9,7 @@
 
 #include "common/message/message_record.h"
 #include "store/file_names.h"
+#include "store/log_copies.h"
 
 namespace apogee::store {
 
@@ -57,19 +58,44 @@ CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logge
     : options_(std::move(options)),
       logger_(logger),
       files_(options_.directory, options_.file_bytes, files, logger),
+      acks_(
+          options_.replication, [this] { return end(); }, logger),
       flusher_(options_.flush, ends_, files_, logger) {}
 
 CommitLog::~CommitLog() { stop().ignore("the owner's own stop has told"); }
 
 Result<std::string> CommitLog::set_end(const RecoveredEnd& recovered) {
   APOGEE_TRY_ASSIGN(std::string cut, files_.cut(recovered.end, recovered.maybe_unsynced_from));
+  LogOffset end = recovered.end;
+  if (options_.slave && end == files_.begin()) {
+    // Its master may begin elsewhere.
+    APOGEE_TRY(files_.remove_all());
+    end = 0;
+  }
   std::lock_guard lock(tail_mutex_);
-  tail_file_ = files_.at(recovered.end);  // nullptr: the log is empty, or ends with its last file
-  populated_to_ = recovered.end;
+  tail_file_ = files_.at(end);  // nullptr: the log is empty, or ends with its last file
+  populated_to_ = end;
   last_store_time_ms_ = recovered.last_store_time_ms;
-  ends_.end = ends_.flushed = recovered.end;
+  ends_.end = ends_.flushed = end;
   ends_.end_time_ms = ends_.flushed_time_ms = recovered.last_store_time_ms;
   return cut;
+}
+
+void CommitLog::set_growth_listener(std::function<void()> listener) {
+  grown_ = listener;
+  acks_.set_confirm_listener(std::move(listener));
+}
+
+void CommitLog::set_replication_listener(std::function<void()> listener) {
+  std::unique_lock lock(replication_mutex_);
+  replication_grown_ = std::move(listener);
+  replication_listens_ = replication_grown_ != nullptr;
+}
+
+void CommitLog::tell_replication() {
+  if (!replication_listens_.load(std::memory_order_relaxed)) return;
+  std::shared_lock lock(replication_mutex_);
+  if (replication_grown_) replication_grown_();
 }
 
 void CommitLog::set_next_offset(std::string queue_key, QueueOffset next) {
@@ -80,6 +106,7 @@ void CommitLog::set_next_offset(std::string queue_key, QueueOffset next) {
 void CommitLog::start() {
   flusher_.start(
       [this] {
+        tell_replication();
         if (options_.flush.sync_flush && grown_) grown_();
       },
       [this](const Error& error) {
@@ -118,17 +145,29 @@ Status CommitLog::stop() {
   if (deadlines_.joinable()) deadlines_.join();
   const Error stopping(Errc::kClosed, "the store is stopping");
   expire_parked(&stopping);
+  // Nobody acknowledges any more. What no slave has becomes readable, as it is for the next start of a master.
+  acks_.stop();
   flusher_.stop();
   std::string why;
   return writable(&why) || why.empty() || flushed() == end() ? Status() : Status(Error(Errc::kIo, why));
 }
 
-bool CommitLog::fits_locked(int64_t bytes) const {
-  if (!tail_file_) return spare_.file && bytes + kBlankBytes <= spare_.populated_bytes;
+int64_t CommitLog::needs_of_next_locked(const Unit& unit) const {
+  const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  if (unit.copy_at >= 0)
+    return tail_file_ && unit.copy_at < tail_file_->end() ? 0 : unit.copy_at % options_.file_bytes + bytes;
+  return tail_file_ && end() + bytes + kBlankBytes <= tail_file_->end() ? 0 : bytes + kBlankBytes;
+}
+
+bool CommitLog::fits_locked(const Unit& unit) const {
+  const auto bytes = static_cast<int64_t>(unit.bytes.size());
   const LogOffset at = end();
-  if (at + bytes + kBlankBytes > tail_file_->end())
-    return at + kBlankBytes <= populated_to_ && spare_.file && bytes + kBlankBytes <= spare_.populated_bytes;
-  return at + bytes + kBlankBytes <= populated_to_;
+  const bool copy = unit.copy_at >= 0;
+  const int64_t of_next = needs_of_next_locked(unit);
+  if (of_next == 0) return at + bytes + (copy ? 0 : kBlankBytes) <= populated_to_;
+  if (!spare_.file || spare_.file->begin != next_begin_locked() || of_next > spare_.populated_bytes) return false;
+  if (!tail_file_ && spare_.skipped_bytes != at - spare_.file->begin) return false;
+  return copy || !tail_file_ || at + kBlankBytes <= populated_to_;
 }
 
 bool CommitLog::window_is_low_locked() const {
@@ -138,25 +177,52 @@ bool CommitLog::window_is_low_locked() const {
   return !spare_.file && at - tail_file_->begin > options_.file_bytes / 2;
 }
 
+LogOffset CommitLog::next_begin_locked() const {
+  return tail_file_ ? tail_file_->end() : end() - end() % options_.file_bytes;
+}
+
+void CommitLog::take_next_file_locked() {
+  tail_file_ = std::move(spare_.file);
+  populated_to_ = tail_file_->begin + spare_.populated_bytes;
+  spare_ = {};
+  files_.push_back(tail_file_);
+}
+
+/// Whether the copy begins where the log will end when what is parked is placed. An empty log begins with it.
+bool CommitLog::goes_on_locked(const Unit& copy) {
+  if (!parked_.empty()) {
+    const auto& last = parked_.back().unit;
+    return last.copy_at >= 0 && last.copy_at + static_cast<LogOffset>(last.bytes.size()) == copy.copy_at;
+  }
+  if (end() == copy.copy_at) return true;
+  if (tail_file_ || files_.begin()) return false;
+  files_.set_data_begin(copy.copy_at);
+  ends_.flushed.store(copy.copy_at, std::memory_order_seq_cst);
+  ends_.end.store(copy.copy_at, std::memory_order_seq_cst);
+  return true;
+}
+
 CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  const bool copy = unit.copy_at >= 0;
   LogOffset at = end();
-  if (!tail_file_ || at + bytes + kBlankBytes > tail_file_->end()) {
+  if (copy) {
+    if (needs_of_next_locked(unit) > 0) take_next_file_locked();
+  } else if (!tail_file_ || at + bytes + kBlankBytes > tail_file_->end()) {
     if (tail_file_) {
       char* blank = tail_file_->map->data() + (at - tail_file_->begin);
       store_be<int32_t>(blank, static_cast<int32_t>(tail_file_->end() - at));
       std::atomic_signal_fence(std::memory_order_seq_cst);
       store_be<int32_t>(blank + 4, message::kBlankMagic);
     }
-    tail_file_ = std::move(spare_.file);
+    take_next_file_locked();
     at = tail_file_->begin;
-    populated_to_ = at + spare_.populated_bytes;
-    spare_ = {};
-    files_.push_back(tail_file_);
   }
   QueueOffset none = 0;
-  QueueOffset& next = unit.takes_queue_offset ? next_offsets_[unit.queue_key] : none;
-  last_store_time_ms_ = std::max(last_store_time_ms_, options_.now_ms ? options_.now_ms() : wall_ms());
+  QueueOffset& next = unit.takes_queue_offset && !copy ? next_offsets_[unit.queue_key] : none;
+  last_store_time_ms_ = std::max(last_store_time_ms_, copy              ? unit.copy_store_time_ms
+                                                      : options_.now_ms ? options_.now_ms()
+                                                                        : wall_ms());
   Placed placed;
   placed.placement.queue_offset = next;
   placed.placement.store_timestamp_ms = last_store_time_ms_;
@@ -166,6 +232,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   char* record = unit.bytes.data();
   LogOffset record_at = at;
   for (uint32_t record_bytes : unit.record_bytes) {
+    if (copy) break;
     message::place_record(record, next, record_at, last_store_time_ms_);
     placed.placement.offsets.push_back(record_at);
     if (unit.takes_queue_offset) ++next;
@@ -181,7 +248,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
 
 void CommitLog::append(Unit unit, Done done) {
   const auto bytes = static_cast<int64_t>(unit.bytes.size());
-  if (bytes + kBlankBytes > options_.file_bytes)
+  if (unit.copy_at < 0 && bytes + kBlankBytes > options_.file_bytes)
     return done(
         Error(Errc::kTooLarge, fmt::format("{} bytes do not fit a log file of {}", bytes, options_.file_bytes)));
   std::optional<Error> refused;
@@ -193,7 +260,10 @@ void CommitLog::append(Unit unit, Done done) {
       refused.emplace(Errc::kClosed, "the store is stopping");
     } else if (!writable(&why)) {
       refused.emplace(Errc::kDiskFull, why);
-    } else if (parked_.empty() && fits_locked(bytes)) {
+    } else if (unit.copy_at >= 0 && !goes_on_locked(unit)) {
+      refused.emplace(Errc::kInvalidArgument,
+                      fmt::format("a copy for {} comes, but the log ends at {}", unit.copy_at, end()));
+    } else if (parked_.empty() && fits_locked(unit)) {
       tail_locked_at_ms_.store(steady_ms(), std::memory_order_relaxed);
       placed = place_locked(unit, std::move(done));
       tail_locked_at_ms_.store(0, std::memory_order_relaxed);
@@ -213,19 +283,48 @@ void CommitLog::append(Unit unit, Done done) {
   if (placed) answer(std::move(*placed));
 }
 
+void CommitLog::append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+  auto copies = look_at_copies(bytes, at, options_.file_bytes);
+  if (!copies) return done(copies.error());
+  Unit unit;
+  unit.bytes = std::move(bytes);
+  unit.record_bytes = std::move(copies->piece_bytes);
+  unit.copy_at = at;
+  unit.copy_store_time_ms = copies->last_store_time_ms;
+  unit.wait_for_sync = false;
+  append(std::move(unit),
+         [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
+}
+
 void CommitLog::answer(Placed placed) {
-  if (!options_.flush.sync_flush || !placed.wait_for_sync) {
-    flusher_.grown(placed.end);
-    if (!options_.flush.sync_flush && grown_) grown_();
-    placed.done(std::move(placed.placement));
-  } else {
-    // std::function wants what it holds to be copyable; the placement goes along once.
-    auto shared = std::make_shared<Placed>(std::move(placed));
-    flusher_.wait_for(shared->end, [shared](Synced synced) {
-      shared->placement.synced = synced;
-      shared->done(std::move(shared->placement));
+  tell_replication();
+  const bool disk = options_.flush.sync_flush && placed.wait_for_sync;
+  const bool replicas = acks_.waits() && placed.wait_for_sync;
+  if (!disk) flusher_.grown(placed.end);
+  if (!options_.flush.sync_flush && grown_ && acks_.follows_end()) grown_();
+  if (!disk && !replicas) return placed.done(std::move(placed.placement));
+  // Both are waited for at the same time; whoever is last tells. std::function wants what it holds to be copyable.
+  struct Waiting {
+    Placed placed;
+    std::atomic<int> left;
+  };
+  auto shared = std::make_shared<Waiting>();
+  shared->placed = std::move(placed);
+  shared->left = disk && replicas ? 2 : 1;
+  auto one_less = [shared] {
+    if (shared->left.fetch_sub(1) == 1) shared->placed.done(std::move(shared->placed.placement));
+  };
+  const LogOffset end = shared->placed.end;
+  if (disk)
+    flusher_.wait_for(end, [shared, one_less](Synced synced) {
+      shared->placed.placement.synced = synced;
+      one_less();
     });
-  }
+  if (replicas)
+    acks_.wait_for(end, [shared, one_less](Replicated replicated) {
+      shared->placed.placement.replicated = replicated;
+      one_less();
+    });
 }
 
 void CommitLog::wake_allocator() {
@@ -240,6 +339,7 @@ void CommitLog::run_deadlines() {
   while (!deadlines_ended_.wait_for(lock, kExpiryCheck, [this] { return stop_allocator_; })) {
     lock.unlock();
     flusher_.expire();
+    acks_.expire();
     expire_parked(nullptr);
     lock.lock();
   }
@@ -283,20 +383,21 @@ void CommitLog::keep_window_writable() {
 /// first pages.
 void CommitLog::make_next_file() {
   LogOffset begin;
-  int64_t wanted_bytes = options_.window_bytes;
+  int64_t wanted_bytes = options_.window_bytes, skipped_bytes = 0;
   {
     std::lock_guard lock(tail_mutex_);
-    if (!parked_.empty())
-      wanted_bytes = std::max(wanted_bytes, static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes);
-    wanted_bytes = options_.warm_files ? options_.file_bytes : std::min(wanted_bytes, options_.file_bytes);
-    if (spare_.file && spare_.populated_bytes >= wanted_bytes) return;
+    const int64_t waited_for = parked_.empty() ? 0 : needs_of_next_locked(parked_.front().unit);
+    if (!tail_file_ && waited_for == 0 && options_.slave && !file_missing_) return;
     const LogOffset at = end();
-    bool waited_for =
-        !parked_.empty() &&
-        (!tail_file_ || at + static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes > tail_file_->end());
+    begin = next_begin_locked();
+    skipped_bytes = at - std::min(at, begin);
+    wanted_bytes = std::max(wanted_bytes + skipped_bytes, waited_for);
+    wanted_bytes = options_.warm_files ? options_.file_bytes : std::min(wanted_bytes, options_.file_bytes);
+    if (spare_.file && spare_.file->begin == begin && spare_.skipped_bytes == skipped_bytes &&
+        spare_.populated_bytes >= wanted_bytes)
+      return;
     bool half_full = tail_file_ && at - tail_file_->begin > options_.file_bytes / 2;
-    if (tail_file_ && !waited_for && !half_full && !file_missing_) return;
-    begin = tail_file_ ? tail_file_->end() : at;
+    if (tail_file_ && waited_for == 0 && !half_full && !file_missing_) return;
   }
   if (file_missing_ && steady_ms() < next_attempt_ms_) return;
   auto refuse = [&](const Error& error) {
@@ -313,10 +414,19 @@ void CommitLog::make_next_file() {
     std::lock_guard lock(tail_mutex_);
     spare = spare_;
   }
+  if (spare.file && (spare.file->begin != begin || spare.skipped_bytes != skipped_bytes)) {
+    // An empty log that was to begin elsewhere.
+    if (auto gone = files_.discard(*spare.file); !gone) return refuse(gone.error());
+    spare = {};
+    std::lock_guard lock(tail_mutex_);
+    spare_ = {};
+  }
   if (!spare.file) {
-    auto made = files_.make(begin);
+    auto made = files_.make(begin, begin + skipped_bytes);
     if (!made) return refuse(made.error());
     spare.file = std::move(*made);
+    spare.skipped_bytes = skipped_bytes;
+    if (!options_.warm_files) spare.populated_bytes = skipped_bytes;
     if (options_.warm_files && !spare.file->map->lock_in_memory())
       logger_.warn("{} cannot be locked in memory: raise RLIMIT_MEMLOCK or switch warmMapedFileEnable off",
                    file_name_of(begin));
@@ -326,7 +436,7 @@ void CommitLog::make_next_file() {
   if (populated) spare.populated_bytes = wanted_bytes;
   {
     std::lock_guard lock(tail_mutex_);
-    if (!tail_file_ || tail_file_->end() == spare.file->begin) spare_ = spare;
+    if (next_begin_locked() == spare.file->begin) spare_ = spare;
   }
   if (!populated) return refuse(Error(Errc::kDiskFull, file_name_of(begin) + ": its pages cannot be had"));
   if (std::exchange(file_missing_, false)) {
@@ -370,8 +480,7 @@ bool CommitLog::place_parked() {
   std::vector<Placed> placed;
   {
     std::lock_guard lock(tail_mutex_);
-    while (!parked_.empty() && placed.size() < kPlacedAtOnce &&
-           fits_locked(static_cast<int64_t>(parked_.front().unit.bytes.size()))) {
+    while (!parked_.empty() && placed.size() < kPlacedAtOnce && fits_locked(parked_.front().unit)) {
       auto& front = parked_.front();
       parked_bytes_ -= static_cast<int64_t>(front.unit.bytes.size());
       placed.push_back(place_locked(front.unit, std::move(front.done)));

@@ -11,6 +11,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <string>
 #include <string_view>
 #include <thread>
@@ -22,6 +23,7 @@
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
 #include "store/flusher.h"
+#include "store/ha/replica_acks.h"
 #include "store/log_files.h"
 #include "store/message_store.h"
 
@@ -29,9 +31,10 @@ namespace apogee::store {
 
 /// The log: one record after another (store/formats.md) in files of one size.
 /// Thread: any for append and reads. One lock, tail_mutex_, covers giving a record its place and the copy of its
-/// bytes; it is a leaf, and nothing is waited for under it: an append that finds no file or no populated pages ahead is
-/// parked. The allocator's thread makes the next file, populates a window of pages ahead of the tail and then places
-/// what is parked, in order; both may hang with the disk, so a thread that never touches it minds the deadlines.
+/// bytes; it is a leaf (but for the locks of the list of files), and nothing is waited for under it: an append that
+/// finds no file or no populated pages ahead is parked. The allocator's thread makes the next file, populates a window
+/// of pages ahead of the tail and then places what is parked, in order; both may hang with the disk, so a thread that
+/// never touches it minds the deadlines.
 class CommitLog {
  public:
   struct Options {
@@ -43,6 +46,8 @@ class CommitLog {
     int64_t parked_bytes_max = 64 << 20;  ///< of records that wait for the allocator
     bool warm_files = false;              ///< warmMapedFileEnable: the next file is populated whole, and locked
     std::function<int64_t()> now_ms;      ///< the clock of store times, ms since 1970; empty: the system's
+    ReplicationRules replication;
+    bool slave = false;  ///< everything comes with append_copy(); an empty log has no file until then
   };
   /// Encoded records of one unit (a message, or a batch that must not be torn apart).
   struct Unit {
@@ -51,12 +56,16 @@ class CommitLog {
     std::string queue_key;  ///< key of next_offsets
     bool wait_for_sync = true;
     bool takes_queue_offset = true;  ///< false: stored with queue offset 0, in no queue (prepared, rolled back)
+    /// A copy: bytes of another broker's log (look_at_copies), which carry their places.
+    LogOffset copy_at = -1;
+    int64_t copy_store_time_ms = 0;
   };
   struct Placement {
     std::vector<LogOffset> offsets;  ///< one a record
     QueueOffset queue_offset = -1;   ///< of the first
     int64_t store_timestamp_ms = 0;
     Synced synced = Synced::kYes;
+    Replicated replicated = Replicated::kYes;
   };
   /// Called once with the place, when the answer may go. Errors: kTooLarge; kClosed; kBusy: it was parked too long;
   /// kDiskFull, kIo: there is no file for it. Then readers see nothing of it.
@@ -78,8 +87,10 @@ class CommitLog {
   /// syncs. Returns what was cut, in words; "" when nothing was.
   [[nodiscard]] Result<std::string> set_end(const RecoveredEnd& recovered);
   void set_next_offset(std::string queue_key, QueueOffset next);
-  /// Told after each append and each sync, on the thread that made it; must be cheap.
-  void set_growth_listener(std::function<void()> listener) { grown_ = std::move(listener); }
+  /// Told when readable_end() has grown, on the thread that made it so; must be cheap. Before start().
+  void set_growth_listener(std::function<void()> listener);
+  /// Told after each append and each sync; see ReplicatedLog.
+  void set_replication_listener(std::function<void()> listener);
 
   void start();
   /// Refuses appends, syncs everything, releases what waits. Error: the last sync failed.
@@ -88,12 +99,20 @@ class CommitLog {
   /// Places the records and copies them. `done` is called before this returns when nothing is to be waited for, else
   /// on the flusher's or the allocator's thread.
   void append(Unit unit, Done done);
+  /// See ReplicatedLog.
+  void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done);
 
   [[nodiscard]] LogOffset begin() const { return files_.begin().value_or(end()); }
   [[nodiscard]] LogOffset end() const { return ends_.end.load(std::memory_order_seq_cst); }
   [[nodiscard]] LogOffset flushed() const { return ends_.flushed.load(std::memory_order_seq_cst); }
-  /// What readers and the dispatcher may see: the flushed end under sync flush, else the end.
-  [[nodiscard]] LogOffset readable_end() const { return options_.flush.sync_flush ? flushed() : end(); }
+  /// What readers and the dispatcher may see: the flushed end under sync flush, else the end; of that, as a
+  /// SYNC_MASTER, what is confirmed.
+  [[nodiscard]] LogOffset readable_end() const {
+    const LogOffset here = options_.flush.sync_flush ? flushed() : end();
+    return acks_.waits() ? std::min(here, acks_.confirmed()) : here;
+  }
+  [[nodiscard]] ReplicaAcks& acks() { return acks_; }
+  [[nodiscard]] bool admits(std::string* why) const { return acks_.admits(why); }
   /// Store time of the last record that is on disk.
   [[nodiscard]] int64_t flushed_time_ms() const { return ends_.flushed_time_ms; }
   [[nodiscard]] const LogFiles& files() const { return files_; }
@@ -133,11 +152,18 @@ class CommitLog {
   struct Spare {
     std::shared_ptr<LogFile> file;
     int64_t populated_bytes = 0;
+    int64_t skipped_bytes = 0;  ///< an empty log begins behind them
   };
-  [[nodiscard]] bool fits_locked(int64_t bytes) const;
+  /// The bytes that a unit needs in a next file, counted from that one's begin; 0: it goes into the present one.
+  [[nodiscard]] int64_t needs_of_next_locked(const Unit& unit) const;
+  [[nodiscard]] bool fits_locked(const Unit& unit) const;
   [[nodiscard]] Placed place_locked(Unit& unit, Done done);
+  void take_next_file_locked();
+  [[nodiscard]] LogOffset next_begin_locked() const;
+  [[nodiscard]] bool goes_on_locked(const Unit& copy);
   [[nodiscard]] bool window_is_low_locked() const;
   void answer(Placed placed);
+  void tell_replication();
   void wake_allocator();
   void run_allocator();
   void run_deadlines();
@@ -151,8 +177,12 @@ class CommitLog {
   const Logger& logger_;
   LogFiles files_;
   LogEnds ends_;
+  ReplicaAcks acks_;
   Flusher flusher_;
   std::function<void()> grown_;
+  std::shared_mutex replication_mutex_;
+  std::function<void()> replication_grown_;  // guarded by replication_mutex_
+  std::atomic<bool> replication_listens_{false};
 
   mutable std::mutex tail_mutex_;
   std::shared_ptr<LogFile> tail_file_;                         // guarded by tail_mutex_

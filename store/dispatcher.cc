@@ -152,7 +152,7 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
   if (!bytes) {
     LogOffset next = std::max(at, log_.begin());
     if (next == at) next = end;
-    logger_.error("dispatch: the log has nothing at {}, going on at {}", at, next);
+    if (at > 0) logger_.error("dispatch: the log has nothing at {}, going on at {}", at, next);
     set_place(next, next);
     return {};
   }

@@ -5,11 +5,30 @@
 #include <algorithm>
 #include <mutex>
 
+#include "common/base/crc32.h"
 #include "store/file_names.h"
 
 namespace apogee::store {
 
 namespace {
+
+constexpr std::string_view kBeginMark = "ApogeeLB";
+constexpr size_t kBeginMarkBytes = 20;  // no record is so short
+
+std::string begin_mark(LogOffset data_begin) {
+  std::string mark(kBeginMark);
+  append_be<int64_t>(mark, data_begin);
+  append_be<uint32_t>(mark, crc32(mark));
+  return mark;
+}
+
+/// Where the log begins within its first file.
+LogOffset data_begin_of(const LogFile& first) {
+  auto mark = first.bytes().substr(0, kBeginMarkBytes);
+  if (!mark.starts_with(kBeginMark)) return first.begin;
+  const auto begin = load_be<int64_t>(mark.data() + kBeginMark.size());
+  return mark == begin_mark(begin) && begin > first.begin && begin < first.end() ? begin : first.begin;
+}
 
 /// How far behind `from` the file holds anything but zeros; `from` when nowhere.
 Result<LogOffset> end_of_bytes(const LogFile& file, LogOffset from) {
@@ -66,16 +85,18 @@ Status LogFiles::load() {
     log_file->file = std::move(file);
     list_.push_back(std::move(log_file));
   }
+  data_begin_ = list_.empty() ? 0 : data_begin_of(*list_.front());
   return {};
 }
 
-Result<std::shared_ptr<LogFile>> LogFiles::make(LogOffset begin) {
+Result<std::shared_ptr<LogFile>> LogFiles::make(LogOffset begin, LogOffset data_begin) {
   std::string path = directory_ + "/" + file_name_of(begin);
   auto made = [&]() -> Result<std::shared_ptr<LogFile>> {
     auto file = std::make_shared<LogFile>();
     file->begin = begin;
     APOGEE_TRY_ASSIGN(file->file, files_.open(path, io::OpenMode::kCreate));
     APOGEE_TRY(file->file->allocate(file_bytes_));
+    if (data_begin > begin) APOGEE_TRY(file->file->write_at(0, begin_mark(data_begin)));
     APOGEE_TRY(file->file->sync());
     APOGEE_TRY(files_.sync_directory(directory_));
     APOGEE_TRY_ASSIGN(file->map, file->file->map(static_cast<size_t>(file_bytes_)));
@@ -89,6 +110,11 @@ Result<std::shared_ptr<LogFile>> LogFiles::make(LogOffset begin) {
 void LogFiles::push_back(std::shared_ptr<LogFile> file) {
   std::unique_lock lock(mutex_);
   list_.push_back(std::move(file));
+}
+
+Status LogFiles::discard(const LogFile& made) {
+  APOGEE_TRY(files_.remove(directory_ + "/" + file_name_of(made.begin)));
+  return files_.sync_directory(directory_);
 }
 
 Result<std::string> LogFiles::cut(LogOffset end, LogOffset maybe_unsynced_from) {
@@ -118,6 +144,16 @@ Result<std::string> LogFiles::cut(LogOffset end, LogOffset maybe_unsynced_from) 
     if (file->end() > maybe_unsynced_from) APOGEE_TRY(file->file->sync());
   APOGEE_TRY(files_.sync_directory(directory_));
   return cut.empty() ? cut : cut.substr(2);
+}
+
+Status LogFiles::remove_all() {
+  std::unique_lock lock(mutex_);
+  while (!list_.empty()) {
+    APOGEE_TRY(files_.remove(directory_ + "/" + file_name_of(list_.back()->begin)));
+    list_.pop_back();
+  }
+  data_begin_ = 0;
+  return files_.sync_directory(directory_);
 }
 
 Result<int> LogFiles::remove_before(LogOffset offset) {
@@ -160,7 +196,12 @@ std::shared_ptr<LogFile> LogFiles::last() const {
 std::optional<LogOffset> LogFiles::begin() const {
   std::shared_lock lock(mutex_);
   if (list_.empty()) return std::nullopt;
-  return list_.front()->begin;
+  return std::max(list_.front()->begin, data_begin_);
+}
+
+void LogFiles::set_data_begin(LogOffset offset) {
+  std::unique_lock lock(mutex_);
+  data_begin_ = offset;
 }
 
 std::optional<SharedBytes> LogFiles::slice(LogOffset from, LogOffset to) const {

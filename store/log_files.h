@@ -37,13 +37,19 @@ class LogFiles {
 
   /// Maps the files that are there. Errors: kCorrupt (a file of another size, a gap), kIo.
   [[nodiscard]] Status load();
-  /// Makes and maps a durable file of zeros; it is not in the list yet. Errors: kDiskFull, kIo; then there is none.
-  [[nodiscard]] Result<std::shared_ptr<LogFile>> make(LogOffset begin);
+  /// Makes and maps a durable file of zeros; it is not in the list yet. With a `data_begin` within it, it is the first
+  /// file of a log that begins there, which a mark at its front tells (store/formats.md). Errors: kDiskFull, kIo; then
+  /// there is none.
+  [[nodiscard]] Result<std::shared_ptr<LogFile>> make(LogOffset begin, LogOffset data_begin = 0);
   void push_back(std::shared_ptr<LogFile> file);
+  /// Removes a file that make() has made and that is not in the list. Error: kIo.
+  [[nodiscard]] Status discard(const LogFile& made);
   /// Removes the files that begin at or behind `end`, but the first one, and zeroes what lies behind `end` in its
   /// own; syncs. Returns what was cut, in words; "" when nothing was.
   [[nodiscard]] Result<std::string> cut(LogOffset end, LogOffset maybe_unsynced_from);
 
+  /// Removes all files, of a log in which there is nothing. Error: kIo.
+  [[nodiscard]] Status remove_all();
   /// Removes files that end at or before the offset, never the last one. Returns how many went. Error: kIo.
   [[nodiscard]] Result<int> remove_before(LogOffset offset);
 
@@ -51,7 +57,10 @@ class LogFiles {
   [[nodiscard]] std::vector<std::shared_ptr<LogFile>> list() const;
   [[nodiscard]] std::shared_ptr<LogFile> at(LogOffset offset) const;  ///< nullptr: outside of the log's files
   [[nodiscard]] std::shared_ptr<LogFile> last() const;
+  /// Where the first record begins; nullopt: there is no file.
   [[nodiscard]] std::optional<LogOffset> begin() const;
+  /// The first file has nothing in front of this: a slave's log may begin where its master's did.
+  void set_data_begin(LogOffset offset);
   /// Bytes [from, to) within one file, pinned; nullopt when a file has not all of them.
   [[nodiscard]] std::optional<SharedBytes> slice(LogOffset from, LogOffset to) const;
 
@@ -66,6 +75,7 @@ class LogFiles {
   const Logger& logger_;
   mutable std::shared_mutex mutex_;
   std::vector<std::shared_ptr<LogFile>> list_;  // guarded by mutex_
+  LogOffset data_begin_ = 0;                    // guarded by mutex_: counts when it lies in the first file
 };
 
 }  // namespace apogee::store

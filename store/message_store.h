@@ -29,6 +29,8 @@ struct HostAddress {
   int32_t port = 0;
 };
 
+class ReplicatedLog;
+
 enum class FlushDiskType : uint8_t { kAsync, kSync };
 
 /// Which files of the log go, and when; defaults as in Apache RocketMQ 5.3.
@@ -68,6 +70,8 @@ struct StoreOptions {
   int64_t consume_queue_file_bytes = 6'000'000;                ///< mappedFileSizeConsumeQueue, whole 20-byte entries
   StoreCompatibility compatibility = StoreCompatibility::k5x;  ///< storeCompatibility
   FlushDiskType flush_disk_type = FlushDiskType::kAsync;
+  ReplicationRules replication;                 ///< of a master
+  bool slave = false;                           ///< brokerRole=SLAVE: the log is copied from a master, and nothing else
   int64_t flush_interval_ms = 500;              ///< flushIntervalCommitLog
   int64_t flush_least_pages = 4;                ///< flushCommitLogLeastPages: fewer wait for the thorough interval
   int64_t flush_thorough_interval_ms = 10'000;  ///< flushCommitLogThoroughInterval
@@ -123,6 +127,7 @@ enum class PutStatus : uint8_t {
   kPageCacheBusy,
   kCreateFileFailed,
   kUnknownError,
+  kInSyncReplicasNotEnough,
 };
 
 struct PutResult {
@@ -289,6 +294,8 @@ class MessageStore {
   [[nodiscard]] virtual StoreFigures figures() = 0;
   /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.
   [[nodiscard]] virtual bool writable(std::string* why = nullptr) = 0;
+  /// The log as replication sees it; lives as long as the store.
+  [[nodiscard]] virtual ReplicatedLog& replicated_log() = 0;
 };
 
 }  // namespace apogee::store

@@ -220,7 +220,7 @@ Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoi
                      static_cast<size_t>((checkpoint.log_position - files.front()->begin) / log.file_bytes()));
   } else {
     first = first_file_to_walk(files, clean, checkpoint);
-    recovered.walked_from = files[first]->begin;
+    recovered.walked_from = std::max(files[first]->begin, log.begin().value_or(0));
   }
   const bool at_the_end = recovered.walked_from == files.back()->end();
   auto walked =

@@ -94,6 +94,9 @@ SendAnswer answer_of(const store::PutResult& result, int32_t message_bytes_max) 
     case PutStatus::kCreateFileFailed:
       with(code::kSystemError, "create mapped file failed, server is busy or broken.");
       break;
+    case PutStatus::kInSyncReplicasNotEnough:
+      with(code::kSystemError, "the in-sync replicas are not enough for a message to be stored:");
+      break;
     case PutStatus::kUnknownError: with(code::kSystemError, "UNKNOWN_ERROR"); break;
   }
   return answer;

@@ -3,6 +3,8 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <string_view>
+#include <vector>
 
 #include "apogee/result.h"
 #include "common/base/bytes.h"
@@ -12,6 +14,12 @@ namespace apogee::store {
 
 class EpochFile;
 class ReplicaAcks;
+
+/// A part of the log that is not what it was when it was written.
+struct Damage {
+  LogOffset begin = 0, end = 0;
+  bool operator==(const Damage&) const = default;
+};
 
 /// The log as replication sees it: bytes at offsets, whatever they mean. Thread: any, unless said otherwise.
 class ReplicatedLog {
@@ -47,7 +55,13 @@ class ReplicatedLog {
   /// Removes everything from `end` on, in log, queues and index, durably, and logs the lost ranges per queue. Blocks
   /// for as long as a recovery; reads by others wait. Only of a store that was opened as a slave's.
   [[nodiscard]] virtual Status truncate(LogOffset end) = 0;
-  /// Puts the master's bytes in place of damaged ones, durably; what the queues lack of them is added.
+  /// What recovery, readers and scrub() have found damaged, and nobody has mended yet; ascending.
+  [[nodiscard]] virtual std::vector<Damage> damaged() const = 0;
+  /// Looks at the CRCs of at most so many bytes (but of one record at least) from a record's begin on, and notes what
+  /// is damaged. Returns where to go on; end() when that was all. Blocks; thread: one at a time.
+  [[nodiscard]] virtual LogOffset scrub(LogOffset from, int64_t bytes_max) = 0;
+  /// Puts the master's bytes, whole records, in place of damaged ones, durably; what the queues lack of them is added.
+  /// Blocks. Errors: kInvalidArgument (they are damaged themselves, or nothing there is), kIo, kDiskFull.
   [[nodiscard]] virtual Status mend(LogOffset at, std::string_view bytes) = 0;
 };
 

@@ -139,6 +139,7 @@ class FakeStore : public store::MessageStore {
   Result<size_t> queue_cleaning = size_t{0};
   store::StoreFigures figures() override { return fixed_figures; }
   bool writable(std::string*) override { return true; }
+  store::ReplicatedLog& replicated_log() override { std::abort(); }  // nothing here replicates
 
  private:
   [[nodiscard]] const Queue* find(std::string_view topic, int32_t queue_id) const {

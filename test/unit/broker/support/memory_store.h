@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -178,6 +179,7 @@ class MemoryStore : public store::MessageStore {
     return figures;
   }
   bool writable(std::string*) override { return true; }
+  store::ReplicatedLog& replicated_log() override { std::abort(); }  // nothing here replicates
 
   /// The message at an offset of a queue; the views live as long as the store.
   message::RecordView message(const std::string& topic, int32_t queue_id, int64_t offset) {
