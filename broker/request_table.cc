@@ -42,6 +42,11 @@ void RequestTable::add(RequestCode code, RunsOn runs_on, remoting::RequestHandle
   rows_[static_cast<int32_t>(code)] = std::move(row);
 }
 
+void RequestTable::wrap(RequestCode code, const Wrap& wrap) {
+  auto found = rows_.find(static_cast<int32_t>(code));
+  if (found != rows_.end()) found->second->handler = wrap(std::move(found->second->handler));
+}
+
 void RequestTable::dispatch(const remoting::Caller& caller, remoting::Command request,
                             remoting::Responder respond) const {
   auto found = rows_.find(request.code);
@@ -59,6 +64,11 @@ void RequestTable::dispatch(const remoting::Caller& caller, remoting::Command re
   }
   const Row* row = found->second.get();
   row->requests.fetch_add(1, std::memory_order_relaxed);
+  if (gate_)
+    if (auto refusal = gate_(request.request_code())) {
+      row->refused.fetch_add(1, std::memory_order_relaxed);
+      return respond(remoting::Command::response_to(request, refusal->code, std::move(refusal->remark)));
+    }
   remoting::Responder counted([row, respond](remoting::Command response) {
     if (response.code != code::kSuccess && !is_answer_of_pull(response.code))
       row->refused.fetch_add(1, std::memory_order_relaxed);

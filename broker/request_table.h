@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,18 @@ class RequestTable {
   RequestTable(Post readers, const Logger& logger);
   ~RequestTable();
 
+  /// Why a request is not served, though there is a row for it.
+  struct Refusal {
+    int32_t code = 0;
+    std::string remark;
+  };
+  using Gate = std::function<std::optional<Refusal>(remoting::RequestCode)>;
+  /// Asked for each request that has a row; must be quick.
+  void set_gate(Gate gate) { gate_ = std::move(gate); }
+  /// Puts a handler around that of a row; nothing happens when there is none.
+  using Wrap = std::function<remoting::RequestHandler(remoting::RequestHandler)>;
+  void wrap(remoting::RequestCode code, const Wrap& wrap);
+
   void add(remoting::RequestCode code, RunsOn runs_on, remoting::RequestHandler handler);
   /// Requests that come in by this port get 3 where the VIP port does not serve them: pulls and POP. 0: no such port.
   void set_vip_port(uint16_t port) { vip_port_ = port; }
@@ -48,6 +61,7 @@ class RequestTable {
   Post readers_;
   const Logger& logger_;
   uint16_t vip_port_ = 0;
+  Gate gate_;                                     // constant after the start, as the rows
   std::map<int32_t, std::unique_ptr<Row>> rows_;  // constant after the start
   mutable std::atomic<uint64_t> unsupported_{0};
 };

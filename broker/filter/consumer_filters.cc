@@ -74,15 +74,49 @@ void ConsumerFilters::clean_locked(int64_t now) {
   }
 }
 
+remoting::ConsumerFilterTable ConsumerFilters::table_locked() const {
+  remoting::ConsumerFilterTable table;
+  for (const auto& [group, topics] : groups_)
+    for (const auto& [topic, entry] : topics)
+      if (entry.expression != nullptr) table.by_topic[topic][group] = entry.data;
+  return table;
+}
+
+std::string ConsumerFilters::to_json() const {
+  std::lock_guard lock(mutex_);
+  return encode(table_locked());
+}
+
+Status ConsumerFilters::take_over(std::string_view json) {
+  APOGEE_TRY_ASSIGN(auto table, remoting::decode_consumer_filter_table(json));
+  const int64_t now = now_ms_();
+  std::lock_guard lock(mutex_);
+  for (auto& [topic, groups] : table.by_topic) {
+    for (auto& [group, data] : groups) {
+      auto& known = groups_[group][topic];
+      if (known.expression != nullptr && known.data.client_version >= data.client_version) continue;
+      auto compiled = compile_locked(data.expression_type, data.expression);
+      if (!compiled) continue;  // the master, which compiled it, is another release
+      known.expression = std::move(*compiled);
+      known.problem.clear();
+      known.data = std::move(data);
+      known.data.topic = topic;
+      known.data.consumer_group = group;
+      // Here the group counts as gone until it registers, as after a start.
+      if (known.data.dead_time_ms == 0) known.data.dead_time_ms = now;
+      changed_ = true;
+    }
+  }
+  return {};
+}
+
 Status ConsumerFilters::save_if_changed() {
   remoting::ConsumerFilterTable table;
   {
     std::lock_guard lock(mutex_);
     clean_locked(now_ms_());
     if (!std::exchange(changed_, false) || file_.empty()) return {};
-    for (const auto& [group, topics] : groups_)
-      for (const auto& [topic, entry] : topics)
-        if (entry.expression != nullptr) table.by_topic[topic][group] = entry.data;
+    table = table_locked();
   }
   Status status = config::replace_file(file_, encode(table));
   if (!status) {

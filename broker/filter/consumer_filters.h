@@ -41,6 +41,11 @@ class ConsumerFilters {
   /// Writes the file when something changed, without what has been dead for filterDataCleanTimeSpan.
   Status save_if_changed();
 
+  /// All filters that can be used, in the form of the file.
+  [[nodiscard]] std::string to_json() const;
+  /// A slave takes over what its master has and it has not, or has older. Error: kInvalidArgument (no such table).
+  [[nodiscard]] Status take_over(std::string_view json);
+
   /// enablePropertyFilter
   [[nodiscard]] bool enabled() const { return config_.property_filter; }
 
@@ -69,6 +74,7 @@ class ConsumerFilters {
   void register_one(const Subscription& subscription, const std::string& group, Topics& topics, int64_t now);
   [[nodiscard]] Result<ExpressionPtr> compile_locked(std::string_view type, const std::string& expression);
   void clean_locked(int64_t now);
+  [[nodiscard]] remoting::ConsumerFilterTable table_locked() const;
 
   const std::string file_;
   const BrokerConfig& config_;

@@ -85,6 +85,7 @@ std::shared_ptr<const GroupConfig> SubscriptionGroups::find_or_create(std::strin
   if (auto found = find(group)) return found;
   if (!auto_create_.load(std::memory_order_relaxed) && !is_system_group(group)) return nullptr;
   if (!check_group_name(group)) return nullptr;
+  if (read_only_.load(std::memory_order_relaxed)) return std::make_shared<const GroupConfig>(default_config(group));
   std::unique_lock<std::shared_mutex> lock(mutex_);
   auto& slot = table_[std::string(group)];
   if (slot == nullptr) {
@@ -147,6 +148,8 @@ Status SubscriptionGroups::put(GroupConfig config) {
 }
 
 Status SubscriptionGroups::put_all(std::vector<GroupConfig> configs) {
+  if (read_only_.load(std::memory_order_relaxed))
+    return Error{Errc::kPermission, "the broker is a slave: subscription groups are to be changed at its master"};
   std::vector<std::shared_ptr<const GroupConfig>> entries;
   for (auto& config : configs) {
     APOGEE_TRY(check(config));
@@ -160,12 +163,30 @@ Status SubscriptionGroups::put_all(std::vector<GroupConfig> configs) {
 Status SubscriptionGroups::remove(std::string_view group) {
   if (is_system_group(group))
     return Error{Errc::kPermission, "group " + std::string(group) + " is built in and cannot be deleted"};
+  if (read_only_.load(std::memory_order_relaxed))
+    return Error{Errc::kPermission, "the broker is a slave: subscription groups are to be changed at its master"};
   if (find(group) == nullptr)
     return Error{Errc::kNotFound, "subscription group " + std::string(group) + " does not exist"};
   return change([group](Table& table) {
     auto found = table.find(group);
     if (found != table.end()) table.erase(found);
   });
+}
+
+Status SubscriptionGroups::take_over(remoting::SubscriptionGroupWrapper master) {
+  Table table;
+  for (auto& [name, config] : master.subscription_group_table) {
+    if (config.group_name.empty()) config.group_name = name;
+    table[name] = std::make_shared<const GroupConfig>(std::move(config));
+  }
+  std::lock_guard<std::mutex> one_at_a_time(write_mutex_);
+  APOGEE_TRY(write(table, master.data_version, master.other_members));
+  std::unique_lock<std::shared_mutex> lock(mutex_);
+  table_ = std::move(table);
+  version_ = master.data_version;
+  other_members_ = std::move(master.other_members);
+  unsaved_ = false;
+  return {};
 }
 
 Status SubscriptionGroups::save_if_changed() {

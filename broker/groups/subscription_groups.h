@@ -50,6 +50,11 @@ class SubscriptionGroups {
   [[nodiscard]] Status put_all(std::vector<GroupConfig> configs);
   /// Errors: kNotFound, kPermission (a system group), kIo.
   [[nodiscard]] Status remove(std::string_view group);
+  /// A slave's groups are its master's: take_over() changes them and nothing else does (kPermission).
+  /// find_or_create() then makes a group for its caller only.
+  void set_read_only(bool on) { read_only_.store(on, std::memory_order_relaxed); }
+  /// Makes the table what the master's is, with its version. Errors: kIo, kDiskFull (then nothing changed).
+  [[nodiscard]] Status take_over(remoting::SubscriptionGroupWrapper master);
   /// Writes what find_or_create() made; call every second and at stop.
   [[nodiscard]] Status save_if_changed();
 
@@ -70,6 +75,7 @@ class SubscriptionGroups {
   const Logger& logger_;
   const NowMs now_ms_;
   std::atomic<bool> auto_create_;
+  std::atomic<bool> read_only_{false};
   std::mutex write_mutex_;  ///< one change at a time; taken before mutex_
   mutable std::shared_mutex mutex_;
   Table table_;                    // guarded by mutex_

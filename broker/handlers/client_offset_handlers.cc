@@ -50,6 +50,7 @@ void ClientOffsetHandlers::update_offset(const remoting::Caller& /*caller*/, rem
   const std::string topic = fields.text("topic");
   const int32_t queue_id = fields.i32("queueId");
   const int64_t offset = fields.i64("commitOffset");
+  const bool only_forward = fields.boolean_or("onlyForward", false);  // of our own slaves
   if (queue_id < 0) fields.reject("the header field queueId is negative");
   if (offset < 0) fields.reject("the header field commitOffset is negative");
   if (!fields.ok()) return refuse(request, respond, fields);
@@ -63,6 +64,10 @@ void ClientOffsetHandlers::update_offset(const remoting::Caller& /*caller*/, rem
     return refuse(request, respond, code::kInvalidParameter,
                   "the header field queueId is " + std::to_string(queue_id) + ", but topic " + topic + " has " +
                       std::to_string(queues) + " queues");
+  if (only_forward) {
+    parts_.offsets.commit_forward(group, topic, queue_id, offset);
+    return accept(request, respond);
+  }
   if (!parts_.offsets.commit(group, topic, queue_id, offset))
     return respond(remoting::Command::response_to(request, code::kSuccess, "Offset has been previously reset"));
   accept(request, respond);

@@ -224,10 +224,27 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
       if (auto last = message::decode_record(got.records.back().bytes))
         parts_.stats.on_get_latency(request->group, request->topic, request->queue_id, now - last->store_timestamp_ms);
     answer.records = std::move(got.records);
+    answer.suggested_broker_id = suggested_broker(*request, answer);
   } else {
     parts_.stats.on_get_miss();
+    if (answer.code == code::kPullOffsetMoved && parts_.config.role == BrokerRole::kSlave &&
+        !parts_.config.offset_check_in_slave) {
+      // A slave that lacks messages must not set a consumer back; the master decides.
+      answer.code = code::kPullRetryImmediately;
+      answer.next_begin_offset = request->queue_offset;
+    }
   }
   done(std::move(answer));
+}
+
+// Who reads what has left the memory is better served by a slave.
+int64_t PullOperation::suggested_broker(const PullRequest& request, const PullAnswer& answer) const {
+  if (!parts_.config.slave_read || answer.records.empty()) return 0;
+  const auto last = message::decode_record(answer.records.back().bytes);
+  const auto group = parts_.groups.find(request.group);
+  if (!last || group == nullptr) return 0;
+  const bool slow = parts_.store.figures().log_max_offset - last->physical_offset > parts_.hot_bytes;
+  return slow ? group->which_broker_when_consume_slowly : group->broker_id;
 }
 
 bool PullOperation::hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
@@ -281,7 +298,7 @@ void PullHandlers::pull(const remoting::Caller& caller, remoting::Command reques
                     response.code = answer.code;
                     response.remark = std::move(answer.remark);
                     if (answer.has_offsets) {
-                      response.ext.set("suggestWhichBrokerId", 0);
+                      response.ext.set("suggestWhichBrokerId", answer.suggested_broker_id);
                       response.ext.set("nextBeginOffset", answer.next_begin_offset);
                       response.ext.set("minOffset", answer.min_offset);
                       response.ext.set("maxOffset", answer.max_offset);

@@ -43,6 +43,7 @@ struct PullAnswer {
   int32_t forbidden_type = 0;  ///< with code 16: 1 broker, 2 group, 3 topic, 4 broadcasting, 5 subscription
   bool has_offsets = false;
   int64_t next_begin_offset = 0, min_offset = 0, max_offset = 0;
+  int64_t suggested_broker_id = 0;  ///< where the consumer should pull next
   std::vector<SharedBytes> records;
 };
 
@@ -72,6 +73,7 @@ class PullOperation {
     /// Runs a task on the reader pool, false when that is full; empty: filters that read messages run where the pull
     /// came in.
     std::function<bool(std::function<void()>)> post_reader;
+    int64_t hot_bytes = INT64_MAX;  ///< end of the log that is taken to be in memory
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
 
@@ -95,6 +97,7 @@ class PullOperation {
   [[nodiscard]] std::optional<PullAnswer> refuse(const PullRequest& request) const;
   [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request, Wanted& wanted) const;
   [[nodiscard]] store::RecordFilter record_filter(const PullRequest& request, const Wanted& wanted) const;
+  [[nodiscard]] int64_t suggested_broker(const PullRequest& request, const PullAnswer& answer) const;
   [[nodiscard]] bool hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
                           store::QueueOffset end, Progress progress);
   Parts parts_;

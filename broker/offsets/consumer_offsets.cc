@@ -66,6 +66,7 @@ struct ConsumerOffsets::Impl {
   struct Slot {
     int64_t offset = 0;
     bool dirty = false;
+    bool own = false;  // committed here, and not known to the master yet
   };
   using Queues = std::map<int32_t, Slot>;
   struct Shard {
@@ -78,17 +79,27 @@ struct ConsumerOffsets::Impl {
 
   Shard& shard_of(std::string_view name) { return shards[TextHash{}(name) % shards.size()]; }
 
-  void set(std::string_view name, int32_t queue_id, int64_t offset) {
+  enum class How : uint8_t { kAny, kForward, kMaster, kOwn };
+  // kForward: unless a greater one is known (false). kMaster: as the master says, unless a greater one is our own.
+  // kOwn: the master does not know it.
+  bool set(std::string_view name, int32_t queue_id, int64_t offset, How how = How::kAny) {
     Shard& shard = shard_of(name);
     std::lock_guard<std::mutex> lock(shard.mutex);
     auto entry = shard.table.find(name);
     if (entry == shard.table.end()) entry = shard.table.emplace(std::string(name), Queues{}).first;
     auto [queue, added] = entry->second.try_emplace(queue_id);
-    if (!added && queue->second.offset == offset) return;
+    if (!added && how == How::kForward && queue->second.offset > offset) return false;
+    if (!added && how == How::kMaster && queue->second.own && queue->second.offset > offset) return false;
+    const bool same = !added && queue->second.offset == offset;
+    if (how != How::kAny || !same)
+      queue->second.own = how == How::kOwn || (how == How::kAny && keeps_own.load(std::memory_order_relaxed));
+    if (same) return true;
     queue->second.offset = offset;
+    changes.fetch_add(1, std::memory_order_relaxed);
     exported.store(false, std::memory_order_relaxed);
-    if (std::exchange(queue->second.dirty, true)) return;
+    if (std::exchange(queue->second.dirty, true)) return true;
     shard.dirty.emplace_back(entry->first, queue_id);
+    return true;
   }
   template <typename Predicate>
   void remove_if(Predicate gone) {
@@ -101,6 +112,7 @@ struct ConsumerOffsets::Impl {
         }
         for (const auto& [queue_id, slot] : entry->second) shard.dirty.emplace_back(entry->first, queue_id);
         entry = shard.table.erase(entry);
+        changes.fetch_add(1, std::memory_order_relaxed);
         exported.store(false, std::memory_order_relaxed);
       }
     }
@@ -135,6 +147,8 @@ struct ConsumerOffsets::Impl {
   std::unique_ptr<rocksdb::DB> db;
   std::array<Shard, 16> shards;
   std::atomic<bool> exported{false};
+  std::atomic<bool> keeps_own{false};
+  std::atomic<uint64_t> changes{0};
 
   std::mutex reset_mutex;
   std::map<std::string, QueueOffsets, std::less<>> resets;  // guarded by reset_mutex; by "topic@group"
@@ -252,6 +266,62 @@ bool ConsumerOffsets::commit(std::string_view group, std::string_view topic, int
   impl_->set(name, queue_id, offset);
   return true;
 }
+
+bool ConsumerOffsets::commit_forward(std::string_view group, std::string_view topic, int32_t queue_id, int64_t offset) {
+  const std::string name = name_of(topic, group);
+  if (impl_->pending_reset(name, queue_id)) return false;
+  return impl_->set(name, queue_id, offset, Impl::How::kForward);
+}
+
+void ConsumerOffsets::keep_own(const Table& before) {
+  impl_->keeps_own.store(true);
+  for (const auto& [name, queues] : before)
+    for (const auto& [queue_id, offset] : queues) impl_->set(name, queue_id, offset, Impl::How::kOwn);
+}
+
+ConsumerOffsets::Table ConsumerOffsets::own() const {
+  Table own;
+  impl_->each([&own](const std::string& name, const Impl::Queues& queues) {
+    for (const auto& [queue_id, slot] : queues)
+      if (slot.own) own[name][queue_id] = slot.offset;
+  });
+  return own;
+}
+
+void ConsumerOffsets::give_up_own(std::string_view topic_and_group, int32_t queue_id, int64_t offset) {
+  auto& shard = impl_->shard_of(topic_and_group);
+  std::lock_guard<std::mutex> lock(shard.mutex);
+  auto entry = shard.table.find(topic_and_group);
+  if (entry == shard.table.end()) return;
+  auto queue = entry->second.find(queue_id);
+  if (queue != entry->second.end() && queue->second.offset == offset) queue->second.own = false;
+}
+
+void ConsumerOffsets::take_over(const Table& master) {
+  for (const auto& [name, queues] : master)
+    if (name.find('@') != std::string::npos)
+      for (const auto& [queue_id, offset] : queues) impl_->set(name, queue_id, offset, Impl::How::kMaster);
+  for (auto& shard : impl_->shards) {
+    std::lock_guard<std::mutex> lock(shard.mutex);
+    for (auto entry = shard.table.begin(); entry != shard.table.end();) {
+      const auto known = master.find(entry->first);
+      auto& queues = entry->second;
+      for (auto queue = queues.begin(); queue != queues.end();) {
+        if (queue->second.own || (known != master.end() && known->second.count(queue->first) != 0)) {
+          ++queue;
+          continue;
+        }
+        shard.dirty.emplace_back(entry->first, queue->first);
+        impl_->exported.store(false, std::memory_order_relaxed);
+        impl_->changes.fetch_add(1, std::memory_order_relaxed);
+        queue = queues.erase(queue);
+      }
+      entry = queues.empty() ? shard.table.erase(entry) : std::next(entry);
+    }
+  }
+}
+
+uint64_t ConsumerOffsets::changes() const { return impl_->changes.load(std::memory_order_relaxed); }
 
 void ConsumerOffsets::reset(std::string_view group, std::string_view topic, int32_t queue_id, int64_t offset) {
   const std::string name = name_of(topic, group);

@@ -22,7 +22,8 @@ class ConsumerOffsets {
     std::string db_dir;     ///< of the RocksDB; <store root>/offsetsdb
     std::string json_file;  ///< <store root>/config/consumerOffset.json
   };
-  using QueueOffsets = std::map<int32_t, int64_t>;  ///< by queue id
+  using QueueOffsets = std::map<int32_t, int64_t>;    ///< by queue id
+  using Table = std::map<std::string, QueueOffsets>;  ///< by "topic@group"
   struct Entry {
     std::string topic, group;
     QueueOffsets offsets;
@@ -38,6 +39,20 @@ class ConsumerOffsets {
   [[nodiscard]] std::optional<int64_t> query(std::string_view group, std::string_view topic, int32_t queue_id) const;
   /// A lower offset than before is accepted. Ignored while a reset of the queue is pending (false).
   bool commit(std::string_view group, std::string_view topic, int32_t queue_id, int64_t offset);
+
+  /// Of a slave. From then on what is committed is remembered as its own until the master has it, see take_over().
+  /// `before`: what was its own before a restart.
+  void keep_own(const Table& before);
+  [[nodiscard]] Table own() const;  ///< queues whose latest offset was committed here and is not the master's yet
+  /// The queue's offset is not its own any more, unless it was committed again meanwhile.
+  void give_up_own(std::string_view topic_and_group, int32_t queue_id, int64_t offset);
+  /// The table becomes the master's, but for the slave's own offsets that are greater.
+  void take_over(const Table& master);
+  /// Grows with every change.
+  [[nodiscard]] uint64_t changes() const;
+
+  /// Commits unless the offset is known to be greater; false: it is, or a reset is pending.
+  bool commit_forward(std::string_view group, std::string_view topic, int32_t queue_id, int64_t offset);
 
   /// Rewrites an offset for consumers that may not know: commits of this queue are ignored until the group
   /// next pulls it, see take_reset().

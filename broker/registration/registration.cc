@@ -116,6 +116,9 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
       parts.logger.info("registered with the NameServer {} as {} ({})", address, parts.config.broker_name,
                         parts.identity.address);
     }
+    if (parts.on_master)
+      return parts.on_master(std::string(reply->ext.get("masterAddr").value_or("")),
+                             std::string(reply->ext.get("haServerAddr").value_or("")));
     if (!reply->body.empty()) take_order_topics(reply->body.bytes);
   }
 

@@ -30,6 +30,8 @@ class Registration {
     remoting::RpcClient& client;
     Identity identity;
     const Logger& logger;
+    /// Of a slave: what a NameServer knows of its master, address for clients and for slaves; on the loop.
+    std::function<void(const std::string& master, const std::string& ha_address)> on_master = {};
   };
   explicit Registration(Parts parts);
   ~Registration();  ///< after the loop has ended

@@ -275,6 +275,18 @@ remoting::DelayOffsetTable DelayService::offsets() const {
   return table;
 }
 
+Status DelayService::follow(const remoting::DelayOffsetTable& master) {
+  std::lock_guard lock(save_mutex_);
+  for (auto& level : levels_)
+    if (auto known = master.offset_table.find(level.number()); known != master.offset_table.end())
+      level.offset = known->second;
+  snapshot_.reset();
+  if (parts_.file.empty() || master.offset_table == saved_) return {};
+  APOGEE_TRY(config::replace_file(parts_.file, encode(master)));
+  saved_ = master.offset_table;
+  return {};
+}
+
 Status DelayService::save(int64_t interval_ms) {
   if (parts_.file.empty()) return {};
   std::lock_guard lock(save_mutex_);

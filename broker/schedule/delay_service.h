@@ -50,6 +50,10 @@ class DelayService {
   /// Ends the thread; nothing is delivered after that.
   void stop();
 
+  /// Of a slave, instead of start(): takes over how far the master has delivered, and writes the file at once.
+  /// Errors: kIo, kDiskFull.
+  [[nodiscard]] Status follow(const remoting::DelayOffsetTable& master);
+
   /// For the store's arrival listener. Does not block.
   void on_arrivals(const std::vector<store::Arrival>& arrivals);
   /// Looks at every level again, as after a change of the clock. Thread: any.

@@ -87,6 +87,18 @@ void TimerService::load_checkpoint() {
   }
   delivered_ = {json["queueOffset"].get<int64_t>(), json["deliveredUntilMs"].get<int64_t>()};
   saved_ = delivered_;
+  published_ = {saved_.queue_offset, saved_.delivered_until_ms};
+}
+
+TimerService::Progress TimerService::saved_progress() const {
+  std::lock_guard lock(mutex_);
+  return published_;
+}
+
+Status TimerService::write_checkpoint(const std::string& file, const Progress& progress) {
+  const nlohmann::json json = {{"queueOffset", progress.queue_offset},
+                               {"deliveredUntilMs", progress.delivered_until_ms}};
+  return config::replace_file(file, json.dump() + "\n");
 }
 
 void TimerService::start(store::HostAddress store_host) {
@@ -453,12 +465,14 @@ Status TimerService::each_second() {
 void TimerService::keep_checkpoint() {
   proposed_at_ = -1;
   if (options_.checkpoint_file.empty() || proposed_ == saved_) return;
-  nlohmann::json json = {{"queueOffset", proposed_.queue_offset}, {"deliveredUntilMs", proposed_.delivered_until_ms}};
-  if (auto written = config::replace_file(options_.checkpoint_file, json.dump() + "\n"); !written) {
+  const Progress progress{proposed_.queue_offset, proposed_.delivered_until_ms};
+  if (auto written = write_checkpoint(options_.checkpoint_file, progress); !written) {
     parts_.logger.warn("{}", written.error().message);
     return;
   }
   saved_ = proposed_;
+  std::lock_guard lock(mutex_);
+  published_ = progress;
 }
 
 Status TimerService::rebuild() {

@@ -66,6 +66,14 @@ class TimerService {
   /// For MessageStore::set_removal_listener: whether nothing in front of `new_begin` is needed any more. Else what
   /// waits there is appended again, and a later call answers true once the copies are on disk. Waits a little.
   [[nodiscard]] bool may_remove(store::LogOffset new_begin);
+  /// What a slave has to know of the deliveries here: as in the checkpoint file, which is behind what was delivered.
+  struct Progress {
+    store::QueueOffset queue_offset = 0;  ///< messages of the timer topic in front of it ...
+    int64_t delivered_until_ms = -1;      ///< ... that were due at or before this time are delivered or cancelled
+  };
+  [[nodiscard]] Progress saved_progress() const;  ///< Thread: any.
+  /// Writes the checkpoint file of a broker whose timers do not run, durably. Errors: kIo, kDiskFull.
+  [[nodiscard]] static Status write_checkpoint(const std::string& file, const Progress& progress);
   [[nodiscard]] Figures figures() const;  ///< Thread: any.
   /// The same for brokerStatus.
   [[nodiscard]] std::map<std::string, std::string> figure_table() const;
@@ -133,6 +141,7 @@ class TimerService {
   std::condition_variable wanted_, granted_changed_;
   bool woken_ = false, stopping_ = false;                        // guarded by mutex_
   store::LogOffset removal_wanted_ = -1, removal_granted_ = -1;  // guarded by mutex_
+  Progress published_;                                           // of the checkpoint file; guarded by mutex_
   std::atomic<bool> arrived_{true};
   std::atomic<int64_t> delivered_total_{0}, cancelled_total_{0}, rolled_total_{0};
   std::atomic<int64_t> next_due_ms_{INT64_MAX}, pending_{0}, progress_{0};

@@ -196,6 +196,9 @@ bool TopicTable::is_system_topic(std::string_view topic) const {
 }
 
 void TopicTable::submit(Change change) {
+  if (read_only_.load(std::memory_order_relaxed) && !change.topic.empty())
+    return change.done(
+        Error{Errc::kPermission, "the broker is a slave: topic " + change.topic + " is to be changed at its master"});
   {
     std::lock_guard lock(queue_mutex_);
     if (!stopping_) {
@@ -255,10 +258,23 @@ void TopicTable::create_from_template(std::string_view topic, std::string_view d
 }
 
 void TopicTable::create_group_topic(std::string_view topic, int32_t queue_nums, int32_t topic_sys_flag, Done done) {
-  if (find(topic) != nullptr) return done({});
+  if (find(topic) != nullptr || read_only_.load(std::memory_order_relaxed)) return done({});
   TopicConfig config = config_of(topic, queue_nums);
   config.topic_sys_flag = topic_sys_flag;
   submit_config(std::move(config), true, Until::kSaved, std::move(done));
+}
+
+Status TopicTable::take_over(remoting::TopicConfigSerializeWrapper master) {
+  for (auto& [name, config] : master.topic_config_table) {
+    config.topic_name = name;
+    APOGEE_TRY(check_config(config));
+  }
+  return wait_for([&](Done done) {
+    Change change;
+    change.whole = std::make_shared<const remoting::TopicConfigSerializeWrapper>(std::move(master));
+    change.done = std::move(done);
+    submit(std::move(change));
+  });
 }
 
 void TopicTable::touch(Done done) {
@@ -286,10 +302,22 @@ void TopicTable::apply(std::vector<Change> changes) {
   std::vector<std::string> changed;
   std::vector<Status> results(changes.size());
   bool differs = false;
+  const remoting::DataVersion* taken_over = nullptr;
   for (size_t i = 0; i < changes.size(); ++i) {
     const Change& change = changes[i];
     auto found = next->find(change.topic);
-    if (change.topic.empty()) {
+    if (change.whole != nullptr) {
+      Table before = std::move(*next);
+      next->clear();
+      for (const auto& [name, config] : change.whole->topic_config_table) {
+        const auto known = before.find(name);
+        const bool same = known != before.end() && *known->second == config;
+        (*next)[name] = same ? known->second : std::make_shared<const TopicConfig>(config);
+        if (!same) changed.push_back(name);
+      }
+      taken_over = &change.whole->data_version;
+      differs = true;
+    } else if (change.topic.empty()) {
       differs = true;
     } else if (change.config == nullptr) {
       if (found == next->end()) {
@@ -308,6 +336,7 @@ void TopicTable::apply(std::vector<Change> changes) {
     remoting::DataVersion version = data_version();
     version.timestamp = now_ms_();
     ++version.counter;
+    if (taken_over != nullptr) version = *taken_over;
     if (Status written = write(*next, version); !written) {
       logger_.error("topics are not saved: {}", written.error().message);
       for (auto& change : changes) change.done(written.error());

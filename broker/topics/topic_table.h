@@ -93,6 +93,12 @@ class TopicTable {
   /// Makes a %RETRY% or %DLQ% topic unless it exists.
   void create_group_topic(std::string_view topic, int32_t queue_nums, int32_t topic_sys_flag, Done done);
 
+  /// A slave's topics are its master's: take_over() changes them and nothing else does (kPermission; the topics of
+  /// groups, which the master makes, are just not made).
+  void set_read_only(bool on) { read_only_.store(on, std::memory_order_relaxed); }
+  /// Makes the table what the master's is, with its version. Blocks on disk. Errors: kIo, kDiskFull (nothing changed).
+  [[nodiscard]] Status take_over(remoting::TopicConfigSerializeWrapper master);
+
   /// Gives the table a new version, so that NameServers take it over again.
   void touch(Done done);
 
@@ -104,8 +110,9 @@ class TopicTable {
 
  private:
   struct Change {
-    std::shared_ptr<const TopicConfig> config;  // nullptr: remove `topic`
-    std::string topic;                          // empty: only a new version is wanted
+    std::shared_ptr<const TopicConfig> config;                           // nullptr: remove `topic`
+    std::string topic;                                                   // empty: only a new version is wanted
+    std::shared_ptr<const remoting::TopicConfigSerializeWrapper> whole;  // the table becomes this
     bool only_if_absent = false;
     Until until = Until::kSaved;
     Done done;
@@ -126,6 +133,7 @@ class TopicTable {
   std::string other_members_;                         // of the file; constant after load()
   ChangeListener listener_;
   std::atomic<bool> auto_create_;
+  std::atomic<bool> read_only_{false};
 
   mutable std::shared_mutex mutex_;
   std::shared_ptr<const Table> table_;  // guarded by mutex_

@@ -118,6 +118,7 @@ enum class RequestCode : int32_t {
   kGetBrokerHaStatus = 907,
   kResetMasterFlushOffset = 908,
   kGetBrokerEpochCache = 1007,
+  kGetAllConsumerFilters = 90'001,  ///< ours: a slave asks for the content of consumerFilter.json
   kNotifyBrokerRoleChanged = 1008,
   kUpdateControllerConfig = 1009,
   kGetControllerConfig = 1010,

@@ -52,6 +52,8 @@ class AdminClient {
   /// The master's, or that of the slave with the lowest id.
   [[nodiscard]] Result<std::string> broker_address(const std::string& broker_name);
   [[nodiscard]] Result<Properties> broker_runtime_info(const std::string& address);
+  [[nodiscard]] Result<admin::ReplicationState> replication_state(const std::string& address);
+  [[nodiscard]] Result<admin::LogEpochs> log_epochs(const std::string& address);
   [[nodiscard]] Result<Properties> broker_config(const std::string& address);
   [[nodiscard]] Status update_broker_config(const std::string& address, const std::string& key,
                                             const std::string& value);

@@ -67,6 +67,43 @@ struct Counter {
   [[nodiscard]] int64_t last_24_hours() const { return day.sum != 0 ? day.sum : hour.sum != 0 ? hour.sum : minute.sum; }
 };
 
+/// A slave as its master sees it.
+struct ReplicaState {
+  std::string address;       ///< "ip:port" of its connection
+  int64_t broker_id = -1;    ///< -1: not known, as of slaves of Apache RocketMQ
+  int64_t acknowledged = 0;  ///< so far its log goes
+  int64_t lag_bytes = 0;
+  int64_t lag_ms = -1;  ///< since it had everything; -1: not known
+  bool in_sync = false;
+  int64_t bytes_per_second = 0;
+};
+/// A broker's part in replication.
+struct ReplicationState {
+  bool master = true;
+  int64_t log_end = 0;  ///< of a slave: its own
+  int32_t in_sync_slaves = 0;
+  std::vector<ReplicaState> slaves;  ///< of a master
+  // Of a slave.
+  std::string state;                    ///< "TRANSFER" while it follows; empty: not known
+  std::string why;                      ///< it does not
+  std::string master_address;           ///< of the master's log
+  int64_t master_end = 0, lag_ms = -1;  ///< -1: not known
+  int64_t bytes_per_second = 0;
+};
+
+/// A stretch of a broker's log that one master has written.
+struct LogEpoch {
+  int32_t number = 0;
+  int64_t begin = 0;
+  int64_t end = 0;  ///< INT64_MAX: it is being written
+};
+struct LogEpochs {
+  std::string cluster, broker_name;
+  int64_t broker_id = 0;
+  int64_t log_end = 0;
+  std::vector<LogEpoch> epochs;
+};
+
 /// An entry of a queue, which leads to a message in the log.
 struct QueueEntry {
   int64_t physical_offset = 0;

@@ -9,6 +9,8 @@ namespace mqadmin {
 Status run_cluster_list(Invocation& in);
 Status run_broker_status(Invocation& in);
 Status run_get_broker_config(Invocation& in);
+Status run_ha_status(Invocation& in);
+Status run_get_broker_epoch(Invocation& in);
 Status run_update_broker_config(Invocation& in);
 Status run_wipe_write_perm(Invocation& in);
 Status run_add_write_perm(Invocation& in);
