@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <fstream>
 #include <future>
 #include <map>
@@ -12,6 +13,7 @@
 #include "broker/groups/consumer_groups.h"
 #include "broker/groups/producer_groups.h"
 #include "broker/handlers/admin_rows.h"
+#include "broker/handlers/ha_admin_handlers.h"
 #include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
@@ -20,6 +22,9 @@
 #include "broker/handlers/transaction_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
+#include "broker/replication/replication.h"
+#include "broker/replication/slave_requests.h"
+#include "broker/replication/sync_answers.h"
 #include "broker/schedule/delay_levels.h"
 #include "broker/schedule/delay_service.h"
 #include "broker/timers/timer_service.h"
@@ -79,7 +84,7 @@ struct Broker::Impl {
   // In the order of dependence; destroyed in reverse.
   std::unique_ptr<store::MessageStore> store;
   std::unique_ptr<MessagePut> put;
-  std::unique_ptr<TimerService> timers;
+  std::unique_ptr<TimerService> timers;  // nullptr at a slave
   std::unique_ptr<ConsumerOffsets> offsets;
   std::unique_ptr<SubscriptionGroups> groups;
   std::unique_ptr<ConsumerGroups> consumers;
@@ -95,6 +100,7 @@ struct Broker::Impl {
   std::unique_ptr<RequestTable> requests;
   std::unique_ptr<remoting::RemotingServer> server;
   std::unique_ptr<remoting::RpcClient> client;
+  std::unique_ptr<Replication> replication;
   std::unique_ptr<Registration> registration;
 
   std::unique_ptr<DelayService> delays;
@@ -117,8 +123,10 @@ struct Broker::Impl {
   std::unique_ptr<StoreAdminHandlers> store_admin_handlers;
   std::unique_ptr<ResetOffsetHandlers> reset_offset_handlers;
   std::unique_ptr<RelayHandlers> relay_handlers;
+  std::unique_ptr<HaAdminHandlers> ha_admin_handlers;
 
-  std::string ip, address;
+  [[nodiscard]] bool slave() const { return config.role == BrokerRole::kSlave; }
+  std::string ip, address, ha_address;
   uint16_t port = 0;
   int64_t last_export_ms = 0;       // of the reader that saves
   std::atomic<bool> saving{false};  // one save at a time
@@ -157,7 +165,15 @@ Status Broker::Impl::open_state() {
   put = std::make_unique<MessagePut>(*store);
   TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
                                       config.config_file("timercheck"), config.timer_precision_ms};
-  APOGEE_TRY_ASSIGN(timers, TimerService::open(timer_options, {*store, *put, logger, system_now_ms}));
+  if (slave()) {
+    // Read again from the log, without what the master has delivered, should this broker become a master.
+    std::error_code error;
+    std::filesystem::remove_all(timer_options.db_dir, error);
+    if (error) return Error{Errc::kIo, timer_options.db_dir + ": " + error.message()};
+  } else {
+    APOGEE_TRY_ASSIGN(timers, TimerService::open(timer_options, {*store, *put, logger, system_now_ms}));
+  }
+  groups->set_read_only(slave());
 
   TopicTable::Options topic_options;
   topic_options.file = config.config_file("topics.json");
@@ -169,6 +185,7 @@ Status Broker::Impl::open_state() {
   topic_options.broker_topic = config.broker_topic;
   if (config.trace_topic) topic_options.trace_topic = config.trace_topic_name;
   topics = std::make_unique<TopicTable>(std::move(topic_options), logger);
+  topics->set_read_only(slave());
   return topics->load();
 }
 
@@ -226,9 +243,10 @@ void Broker::Impl::build_handlers() {
       ReplyHandlers::Parts{config, *send_operation, *producers, calls, address, system_now_ms});
   send_back_handler = std::make_unique<SendBackHandler>(
       SendBackHandler::Parts{config, *topics, *groups, *stats, *store, *put, store_host, ip, logger});
-  pull_operation = std::make_unique<PullOperation>(PullOperation::Parts{
-      config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, *filters, *limits, ip, system_now_ms,
-      [this](std::function<void()> task) { return readers->post(std::move(task)); }});
+  pull_operation = std::make_unique<PullOperation>(
+      PullOperation::Parts{config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, *filters, *limits, ip,
+                           system_now_ms, [this](std::function<void()> task) { return readers->post(std::move(task)); },
+                           memory_share_bytes(config.in_memory_ratio)});
   pull_handlers = std::make_unique<PullHandlers>(*pull_operation, config);
   queue_query_handlers = std::make_unique<QueueQueryHandlers>(*store);
   message_query_handlers = std::make_unique<MessageQueryHandlers>(*store, config);
@@ -265,6 +283,10 @@ void Broker::Impl::build_handlers() {
       ResetOffsetHandlers::Parts{identity, *groups, *consumers, *offsets, *topics, *store, calls, logger});
   relay_handlers = std::make_unique<RelayHandlers>(RelayHandlers::Parts{identity, *consumers, *store, calls});
 
+  ha_admin_handlers = std::make_unique<HaAdminHandlers>(
+      HaAdminHandlers::Parts{config, *store, address, ha_address, [this] { return replication->status(); },
+                             [this] { return replication->epochs(); }});
+
   using Code = remoting::RequestCode;
   requests->add(Code::kSendMessage, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_message));
   requests->add(Code::kSendMessageV2, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_message_v2));
@@ -289,6 +311,15 @@ void Broker::Impl::build_handlers() {
   add_rows(*requests, {*client_handlers, *client_offset_handlers, *topic_admin_handlers, *group_admin_handlers,
                        *config_admin_handlers, *stats_admin_handlers, *reset_offset_handlers, *relay_handlers,
                        *store_admin_handlers});
+  auto& ha = *ha_admin_handlers;
+  requests->add(Code::kExchangeBrokerHaInfo, RunsOn::kReaders, method_of(ha, &HaAdminHandlers::exchange_info));
+  requests->add(Code::kGetBrokerHaStatus, RunsOn::kReaders, method_of(ha, &HaAdminHandlers::ha_status));
+  requests->add(Code::kGetBrokerEpochCache, RunsOn::kReaders, method_of(ha, &HaAdminHandlers::epoch_cache));
+  if (slave()) {
+    requests->set_gate(refused_by_slave);
+  } else {
+    add_sync_answers(*requests, {*store, *topics, *groups, *offsets, *filters, timers.get(), boot_time_ms});
+  }
   requests->set_vip_port(static_cast<uint16_t>(port - 2));
 }
 
@@ -304,7 +335,8 @@ std::map<std::string, std::string> Broker::Impl::figures() const {
                                          {"oversizeFrames", std::to_string(counters.oversize_frames)},
                                          {"unsupportedRequests", std::to_string(requests->unsupported_total())},
                                          {"heldPulls", std::to_string(held->size())}});
-  figures.merge(timers->figure_table());
+  if (timers) figures.merge(timers->figure_table());
+  figures.merge(replication->figures());
   figures.merge(transactions->texts());
   return figures;
 }
@@ -317,6 +349,7 @@ void Broker::Impl::settings_changed(const ConfigAdminHandlers::Changes& changes)
   locks->set_life_ms(config.lock_life_ms);
   store->set_retention(config.retention_options());
   store->set_message_bytes_max(config.message_bytes_max);
+  replication->settings_changed();
   for (const auto& change : changes) {
     // NameServers take topics over only with a new version.
     if (change.key == "brokerPermission")
@@ -334,7 +367,7 @@ void Broker::Impl::save_state(bool sync) {
   };
   report("consumer offsets", offsets->flush(sync));
   if (sync) report("subscription groups", groups->save_if_changed());
-  if (!stopped) report("delayOffset.json", delays->save(config.flush_delay_offset_ms));
+  if (!stopped && !slave()) report("delayOffset.json", delays->save(config.flush_delay_offset_ms));
   const int64_t now = system_now_ms();
   if (stopped || now - last_export_ms >= config.flush_consumer_offset_ms) {
     last_export_ms = now;
@@ -407,28 +440,54 @@ Status Broker::Impl::start() {
   store->set_arrival_listener([this](const std::vector<store::Arrival>& arrivals) {
     held->on_arrivals(arrivals);
     delays->on_arrivals(arrivals);
-    timers->on_arrivals(arrivals);
+    if (timers) timers->on_arrivals(arrivals);
   });
-  store->set_removal_listener(
-      [this](store::LogOffset new_begin) { return delays->may_remove(new_begin) && timers->may_remove(new_begin); });
+  client = std::make_unique<remoting::RpcClient>(housekeeping->loop(), remoting::RpcClient::Options{}, logger);
+  replication =
+      std::make_unique<Replication>(Replication::Parts{config, *store, *client, housekeeping->loop(), logger});
+  store->set_removal_listener([this](store::LogOffset new_begin) {
+    if (slave()) return replication->may_remove(new_begin);
+    return delays->may_remove(new_begin) && timers->may_remove(new_begin);
+  });
   APOGEE_TRY(store->start());
   started = true;
   APOGEE_TRY(listen());
 
   address = (ip.find(':') == std::string::npos ? ip : "[" + ip + "]") + ":" + std::to_string(port);
-  client = std::make_unique<remoting::RpcClient>(housekeeping->loop(), remoting::RpcClient::Options{}, logger);
+  const auto ha_wanted = static_cast<uint16_t>(config.ha_listen_port == 0 ? port + 1 : config.ha_listen_port);
+  APOGEE_TRY(replication->listen(ha_wanted, config.listen_port == 0 && config.ha_listen_port == 0, address));
   const std::string ha_ip = config.broker_ip2.empty() ? ip : config.broker_ip2;
-  const int32_t ha_port = config.ha_listen_port == 0 ? port + 1 : config.ha_listen_port;
-  registration = std::make_unique<Registration>(Registration::Parts{
-      config, *topics, housekeeping->loop(), *client, {address, ha_ip + ":" + std::to_string(ha_port)}, logger});
+  ha_address = ha_ip + ":" + std::to_string(slave() ? ha_wanted : replication->port());
+  Registration::Parts registration_parts{config, *topics, housekeeping->loop(), *client, {address, ha_address}, logger};
+  if (slave())
+    registration_parts.on_master = [this](const std::string& master, const std::string& master_ha) {
+      replication->master().told(master, master_ha);
+    };
+  registration = std::make_unique<Registration>(std::move(registration_parts));
   topics->set_change_listener([this](const std::vector<std::string>& names, std::function<void()> finished) {
     registration->topics_changed(names, std::move(finished));
   });
   build_handlers();
-  APOGEE_TRY(transactions->start());
-  if (config.role != BrokerRole::kSlave) delays->start(host_address_of(address));
+  if (slave()) {
+    MetadataSync::Parts sync{config,
+                             replication->master(),
+                             *client,
+                             *store,
+                             *topics,
+                             *groups,
+                             *offsets,
+                             *filters,
+                             *delays,
+                             config.config_file("timersCheckpoint.json"),
+                             config.config_file("slaveOffsets.json"),
+                             logger};
+    APOGEE_TRY(replication->start(std::move(sync), [this] { registration->register_all_soon(); }));
+  } else {
+    APOGEE_TRY(transactions->start());
+    delays->start(host_address_of(address));
+  }
   ready.store(true, std::memory_order_release);
-  timers->start(host_address_of(address));
+  if (timers) timers->start(host_address_of(address));
   start_housekeeping();
   auto first_round = std::make_shared<std::promise<void>>();
   auto registered = first_round->get_future();
@@ -451,11 +510,12 @@ void Broker::Impl::stop() {
   readers->stop();
   if (transactions) transactions->stop();
   if (client) client->shutdown();
+  if (replication) replication->stop();
   housekeeping->stop_and_join();
-  timers->stop();
+  if (timers) timers->stop();
   save_state(true);
   store->stop();
-  if (Status status = delays->save(0); !status)
+  if (Status status = slave() ? Status{} : delays->save(0); !status)
     logger.error("delayOffset.json could not be saved: {}", status.error().message);
   logger.info("the broker {} has stopped", config.broker_name);
 }

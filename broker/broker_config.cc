@@ -312,6 +312,8 @@ store::StoreOptions BrokerConfig::store_options() const {
   options.message_index_enabled = message_index;
   options.message_index_cache_bytes = message_index_cache_bytes;
   options.retention = retention_options();
+  options.replication = replication_rules(*this);
+  options.slave = role == BrokerRole::kSlave;
   if (auto levels = parse_delay_levels(message_delay_level)) options.delay_levels_ms = std::move(*levels);
   return options;
 }

@@ -293,8 +293,6 @@ void SendOperation::answer(const PendingPtr& pending, const store::PutResult& re
   SendAnswer answer = answer_of(result, parts_.config.message_bytes_max);
   const SendRequest& request = pending->request;
   if (answer.stored) {
-    // There is no slave in this release, and a send that waits for one is told so.
-    if (parts_.config.role == BrokerRole::kSyncMaster && pending->wait_store_ok) answer.code = code::kSlaveNotAvailable;
     const message::HostView host{parts_.store_host.ip_bytes, parts_.store_host.port};
     for (auto offset : result.offsets) {
       if (!answer.message_ids.empty()) answer.message_ids += ',';
