@@ -276,12 +276,14 @@ remoting::HaRuntimeInfo Replication::status() const {
   const LogOffset end = impl_->log.end();
   if (info.master) {
     info.master_commit_log_max_offset = end;
+    const auto rules = impl_->log.acks().rules();
     for (const auto& slave : impl_->log.acks().slaves()) {
       remoting::HaRuntimeInfo::Connection connection;
       connection.addr = slave.address;
       connection.slave_ack_offset = slave.acknowledged;
       connection.diff = std::max<int64_t>(0, end - slave.acknowledged);
-      connection.in_sync = slave.in_sync;
+      // An ASYNC_MASTER keeps no set of those that it waits for.
+      connection.in_sync = rules.waits ? slave.in_sync : connection.diff < rules.fall_behind_bytes_max;
       connection.transferred_byte_in_second = slave.bytes_per_second;
       connection.transfer_from_where = slave.sent;
       connection.broker_id = slave.classic ? -1 : slave.broker_id;
@@ -301,7 +303,8 @@ remoting::HaRuntimeInfo Replication::status() const {
   client.why = figures.why;
   client.master = figures.master;
   client.master_max_offset = std::max(figures.master_end, end);
-  client.behind_ms = figures.caught_up_ms_ago;
+  const bool has_all = figures.state == HaClient::State::kTransfer && end >= figures.master_end;
+  client.behind_ms = has_all ? 0 : figures.caught_up_ms_ago;
   info.master_commit_log_max_offset = client.master_max_offset;
   return info;
 }
