@@ -184,7 +184,7 @@ ParseResult<HaIdentity> parse_identity(std::string_view bytes) {
   identity.mac = take_32(reader);
   identity.broker_id = reader.read<int64_t>();
   auto size = reader.read<uint16_t>();
-  if (size > kHaBrokerNameBytesMax) return garbage(fmt::format("a broker name of {} bytes", size));
+  if (reader.ok() && size > kHaBrokerNameBytesMax) return garbage(fmt::format("a broker name of {} bytes", size));
   identity.broker_name = reader.take(size);
   return complete(reader, std::move(identity));
 }
@@ -315,7 +315,7 @@ ParseResult<std::variant<HaChallenge, HaRefusal>> parse_challenge(std::string_vi
   challenge.nonce = take_32(reader);
   challenge.mac = take_32(reader);
   auto size = reader.read<uint16_t>();
-  if (size > kHaBrokerNameBytesMax) return garbage(fmt::format("a broker name of {} bytes", size));
+  if (reader.ok() && size > kHaBrokerNameBytesMax) return garbage(fmt::format("a broker name of {} bytes", size));
   challenge.broker_name = reader.take(size);
   return complete<HaChallenge, Frame>(reader, std::move(challenge));
 }
