@@ -137,7 +137,10 @@ struct TcpConnection::State {
       fail(uv_error(taken, "write to " + peer));
       return;
     }
-    if (!closing && unsent.empty()) uv_prepare_stop(&turn_end);
+    if (!closing && unsent.empty()) {
+      flush_wanted = false;  // what on_written has written has left too
+      uv_prepare_stop(&turn_end);
+    }
   }
 
   void flush_with_request() {

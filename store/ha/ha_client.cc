@@ -15,6 +15,7 @@ constexpr int64_t kFirstRetryMs = 50;
 constexpr int64_t kTickMsMax = 250;
 constexpr int64_t kSaveConfirmedMs = 1'000;
 constexpr int64_t kRateMs = 1'000;
+constexpr int64_t kMendMs = 1'000;
 
 int64_t elapsed_ms(std::chrono::steady_clock::time_point since) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - since).count();
@@ -27,7 +28,7 @@ HaClient::Impl::Impl(Options given, ReplicatedLog& the_log, loop::EventLoop& the
       loop(the_loop),
       logger(the_logger),
       confirmed_file(options.confirmed_file, *options.files) {
-  rated_at = saved_at = Clock::now();
+  rated_at = saved_at = mended_at = following_since = Clock::now();
 }
 
 void HaClient::Impl::follow(std::string new_master, bool is_classic) {
@@ -189,14 +190,15 @@ void HaClient::Impl::connected(std::unique_ptr<loop::TcpConnection> connection, 
 }
 
 void HaClient::Impl::on_following(LogOffset master_end) {
-  lines.forget();
+  following_since = Clock::now();
   const auto last = log.epochs().last();
   epoch_taken = last ? last->number : 0;
   copier->begin_at(log.end());
   // An empty log has nothing that could have been acknowledged.
   if (log.end() == log.begin()) confirmed = 0;
-  logger.info("replication: follows the master {} from {} on, {} bytes behind", master, log.end(),
-              std::max<LogOffset>(0, master_end - log.end()));
+  if (lines.admit("follows " + master))
+    logger.info("replication: follows the master {} from {} on, {} bytes behind", master, log.end(),
+                std::max<LogOffset>(0, master_end - log.end()));
   tell([&](Figures& f) {
     f.state = State::kTransfer;
     f.why.clear();
@@ -207,7 +209,6 @@ void HaClient::Impl::on_following(LogOffset master_end) {
 }
 
 void HaClient::Impl::on_frame(const HaTransfer& header) {
-  failures = 0;
   if (copier->received_end() != header.begin) {
     // Only an empty log begins where the master says.
     if (log.end() != log.begin() || copier->busy())
@@ -239,10 +240,9 @@ void HaClient::Impl::take_epoch(Epoch epoch) {
 }
 
 void HaClient::Impl::on_appended(LogOffset end) {
-  tell([&](Figures& f) {
-    f.end = end;
-    f.damaged_ranges = copier->damaged_ranges();
-  });
+  failures = 0;
+  lines.forget();
+  tell([&](Figures& f) { f.end = end; });
   acknowledge();
   note_caught_up();
   if (follower && copier->has_room()) follower->resume_reading();
@@ -276,6 +276,7 @@ void HaClient::Impl::on_truncate(LogOffset end, LogOffset master_end) {
         truncating = false;
         if (!cut) return broken("the log cannot be cut: " + cut.error().message);
         if (confirmed) confirmed = std::min(*confirmed, end);
+        if (mender) mender->truncated(end);
         plan(0);
       });
 }
@@ -289,6 +290,8 @@ void HaClient::Impl::tick() {
   if (follower) {
     auto held = follower;
     held->tick();
+    // A quiet connection is a good one, too.
+    if (follower && elapsed_ms(following_since) >= options.reconnect_ms) failures = 0;
   }
   if (int64_t elapsed = elapsed_ms(rated_at); elapsed >= kRateMs) {
     tell([&](Figures& f) {
@@ -297,6 +300,31 @@ void HaClient::Impl::tick() {
     });
     rated_at = Clock::now();
   }
+  save_confirmed();
+  mend();
+}
+
+void HaClient::Impl::mend() {
+  if (!options.ask_record || master.empty() || truncating || elapsed_ms(mended_at) < kMendMs) return;
+  mended_at = Clock::now();
+  if (!mender)
+    mender = std::make_shared<LogMender>(
+        LogMender::Options{.scrub_bytes_per_round = options.scrub_bytes_per_second * kMendMs / 1'000,
+                           .ask_record = options.ask_record,
+                           .elsewhere =
+                               [weak = weak_from_this()](auto work, auto then) {
+                                 auto self = weak.lock();
+                                 if (self && !self->stopped) self->elsewhere(std::move(work), std::move(then));
+                               }},
+        log, logger);
+  mender->round();
+  tell([&](Figures& f) {
+    f.damaged_ranges = mender->damaged_ranges() + (copier ? copier->damaged_ranges() : 0);
+    f.mended_ranges = mender->mended_ranges();
+  });
+}
+
+void HaClient::Impl::save_confirmed() {
   // A classic master tells nothing: whatever came may have been acknowledged.
   if (classic && follower) confirmed = std::max(confirmed.value_or(0), log.end());
   if (confirmed && confirmed != saved_confirmed && !saving && elapsed_ms(saved_at) >= kSaveConfirmedMs) {

@@ -39,7 +39,7 @@ class HaClient {
     LogOffset end = 0, master_end = 0, confirmed = 0;
     int64_t received_bytes = 0, bytes_per_second = 0;
     int64_t caught_up_ms_ago = -1;  ///< since this slave had all that the master had; -1: never
-    int64_t reconnects = 0, damaged_ranges = 0, mended_ranges = 0;
+    int64_t reconnects = 0, damaged_ranges = 0, mended_ranges = 0;  ///< found here or in what came; fetched again
   };
   struct Options {
     std::string broker_name;
@@ -57,6 +57,7 @@ class HaClient {
     std::function<void(LogOffset at, std::function<void(Result<std::string> record)>)> ask_record;
     /// On a thread that may block; runs every task that it takes, also while stop() waits.
     std::function<void(std::function<void()>)> run_elsewhere;
+    int64_t scrub_bytes_per_second = 0;  ///< haScrubBytesPerSecond: of the log that was there at the start; 0: none
     std::string confirmed_file;  ///< config/haConfirmed: what may have been acknowledged, durably; empty: not kept
     io::FileSystem* files = &io::posix_file_system();  ///< where it lies
   };

@@ -11,6 +11,7 @@
 #include "store/ha/ha_client.h"
 #include "store/ha/ha_follower.h"
 #include "store/ha/log_copier.h"
+#include "store/ha/log_mender.h"
 #include "store/ha/repeated_lines.h"
 
 namespace apogee::store {
@@ -52,6 +53,8 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   void take_epoch(Epoch epoch);
   void note_caught_up();
   void tick();
+  void save_confirmed();
+  void mend();
   void acknowledge();
 
   /// Runs the work elsewhere and `then` on the loop, unless this has stopped or the attempt is over by then.
@@ -85,12 +88,13 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   loop::Task give_up;
   std::shared_ptr<HaFollower> follower;
   std::shared_ptr<LogCopier> copier;
+  std::shared_ptr<LogMender> mender;
   std::optional<LogOffset> confirmed;  ///< nullopt: not known, so everything may have been acknowledged
   std::optional<LogOffset> saved_confirmed;
   bool saving = false;
   int32_t epoch_taken = 0;
   std::atomic<bool> flush_posted{false};
-  Clock::time_point rated_at, saved_at;
+  Clock::time_point rated_at, saved_at, mended_at, following_since;
   int64_t rated_bytes = 0;
 
   mutable std::mutex figures_mutex;

@@ -63,6 +63,7 @@ void HaFollower::end(End end, const std::string& why) {
   if (phase_ == Phase::kEnded) return;
   auto self = shared_from_this();
   close();
+  if (!objection_.empty()) return listener_.ended(End::kRefused, objection_);
   listener_.ended(end, why);
 }
 
@@ -132,15 +133,18 @@ size_t HaFollower::take_challenge(std::string_view bytes) {
 }
 
 void HaFollower::on_challenge(const HaChallenge& challenge) {
-  if (!same_mac(challenge.mac, mac_of_master(options_.secret, nonce_, challenge.nonce, challenge.broker_name)))
-    return end(End::kRefused, "the master does not know this slave's haSecret");
-  if (challenge.broker_name != options_.broker_name)
-    return end(End::kRefused, fmt::format("the master is of the broker group {}, this slave is of {}",
-                                          challenge.broker_name, options_.broker_name));
+  HaIdentity identity{{}, options_.broker_id, options_.broker_name};
+  // What stands against this master is told when it has answered, so that its log has a line too.
+  if (!same_mac(challenge.mac, mac_of_master(options_.secret, nonce_, challenge.nonce, challenge.broker_name))) {
+    objection_ = "the master does not know this slave's haSecret";
+  } else {
+    if (challenge.broker_name != options_.broker_name)
+      objection_ = fmt::format("the master is of the broker group {}, this slave is of {}", challenge.broker_name,
+                               options_.broker_name);
+    identity.mac = mac_of_slave(options_.secret, nonce_, challenge.nonce, options_.broker_name, options_.broker_id);
+  }
   phase_ = Phase::kWelcome;
-  send(encode(
-      HaIdentity{mac_of_slave(options_.secret, nonce_, challenge.nonce, options_.broker_name, options_.broker_id),
-                 options_.broker_id, options_.broker_name}));
+  send(encode(identity));
 }
 
 size_t HaFollower::take_master_frame(std::string_view bytes) {
@@ -158,6 +162,7 @@ void HaFollower::on_frame(const HaRefusal& refusal) { end(End::kRefused, "the ma
 
 void HaFollower::on_frame(const HaWelcome& welcome) {
   if (phase_ != Phase::kWelcome) return end(End::kBroken, "garbage: a welcome at a wrong time");
+  if (!objection_.empty()) return end(End::kRefused, objection_);
   if (welcome.file_bytes != log_.file_bytes())
     return end(End::kRefused,
                fmt::format("the master's log files have {} bytes, this slave's {}: mappedFileSizeCommitLog "

@@ -74,6 +74,7 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   bool classic_ = false, paused_ = false;
   std::optional<LogOffset> confirmed_;
   HaNonce nonce_{};
+  std::string objection_;  ///< why this master is not followed, whatever it says
   LogOffset master_begin_ = 0;
   LogOffset acknowledged_ = 0;
   std::optional<LogOffset> expected_;  ///< where the next frame begins; nullopt: the first one tells

@@ -244,8 +244,9 @@ void HaSession::begin_transfer(LogOffset from, LogOffset acknowledged) {
   auto& acks = server_.log.acks();
   slave_ = acks.connected(address(), broker_id_, classic_, acknowledged);
   acks.sent(*slave_, from);
-  server_.logger.info("replication: {} follows from {} on, {} bytes behind", description(), from,
-                      server_.log.end() - from);
+  if (server_.lines.admit(ip_ + " follows"))
+    server_.logger.info("replication: {} follows from {} on, {} bytes behind", description(), from,
+                        server_.log.end() - from);
   tokens_at_ = Clock::now();
   // The first frame tells where the stream goes on.
   send_log({});

@@ -40,4 +40,5 @@ TEST_CASE("the corpus of every fuzz target runs through it") {
   replay("registration", fuzz::registration);
   replay("properties_file", fuzz::properties_file);
   replay("sql_filter", fuzz::sql_filter);
+  replay("ha_frames", fuzz::ha_frames);
 }

@@ -14,5 +14,6 @@ int batch(const uint8_t* data, size_t size);
 int registration(const uint8_t* data, size_t size);
 int properties_file(const uint8_t* data, size_t size);
 int sql_filter(const uint8_t* data, size_t size);
+int ha_frames(const uint8_t* data, size_t size);
 
 }  // namespace fuzz

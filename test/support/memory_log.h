@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <deque>
 #include <memory>
@@ -13,6 +14,7 @@
 #include "store/ha/epoch_file.h"
 #include "store/ha/replica_acks.h"
 #include "store/ha/replicated_log.h"
+#include "store/recovery.h"
 #include "test/support/temporary_directory.h"
 
 namespace apogee::test {
@@ -64,7 +66,11 @@ class MemoryLog final : public store::ReplicatedLog {
   [[nodiscard]] std::string content(store::LogOffset from, store::LogOffset to) const {
     std::lock_guard lock(mutex_);
     std::string all;
-    for (auto at = from; at < to; ++at) all += (*files_.at(index(at)))[static_cast<size_t>(at % file_bytes_)];
+    while (from < to) {
+      auto bytes = std::min(to - from, file_bytes_ - from % file_bytes_);
+      all.append(*files_.at(index(from)), static_cast<size_t>(from % file_bytes_), static_cast<size_t>(bytes));
+      from += bytes;
+    }
     return all;
   }
   [[nodiscard]] std::string content() const { return content(begin(), end()); }
@@ -151,13 +157,43 @@ class MemoryLog final : public store::ReplicatedLog {
     flushed_ = std::min(flushed_, end);
     return {};
   }
+  [[nodiscard]] std::vector<store::Damage> damaged() const override {
+    std::lock_guard lock(mutex_);
+    return damage_;
+  }
+  [[nodiscard]] store::LogOffset scrub(store::LogOffset from, int64_t bytes_max) override {
+    std::lock_guard lock(mutex_);
+    const auto limit = std::min(end_, from + bytes_max);
+    while (from < limit) {
+      auto length = look(from);
+      if (length == 0) {
+        auto begin = from;
+        while (from < end_ && from % file_bytes_ + 1 < file_bytes_ && look(from) == 0) ++from;
+        note_damage({begin, from});
+        continue;
+      }
+      from += length;
+    }
+    return from;
+  }
   [[nodiscard]] Status mend(store::LogOffset at, std::string_view bytes) override {
     std::lock_guard lock(mutex_);
+    store::Damage mended{at, at + static_cast<store::LogOffset>(bytes.size())};
     for (char byte : bytes) {
       (*files_.at(index(at)))[static_cast<size_t>(at % file_bytes_)] = byte;
       ++at;
     }
+    std::vector<store::Damage> left;
+    for (auto each : damage_) {
+      if (each.begin < mended.begin) left.push_back({each.begin, std::min(each.end, mended.begin)});
+      if (each.end > mended.end) left.push_back({std::max(each.begin, mended.end), each.end});
+    }
+    damage_ = left;
     return {};
+  }
+  void note_damaged(store::Damage damage) {
+    std::lock_guard lock(mutex_);
+    note_damage(damage);
   }
   [[nodiscard]] int copies() const { return copies_; }
   [[nodiscard]] int damaged_stretches() const { return damaged_; }
@@ -165,6 +201,13 @@ class MemoryLog final : public store::ReplicatedLog {
 
  private:
   [[nodiscard]] size_t index(store::LogOffset at) const { return static_cast<size_t>(at / file_bytes_); }
+  void note_damage(store::Damage damage) {
+    if (std::find(damage_.begin(), damage_.end(), damage) == damage_.end()) damage_.push_back(damage);
+  }
+  [[nodiscard]] int64_t look(store::LogOffset at) const {
+    auto rest = std::string_view(*files_.at(index(at))).substr(static_cast<size_t>(at % file_bytes_));
+    return store::look_at(rest, at, true).bytes;
+  }
   [[nodiscard]] store::LogOffset locked(const store::LogOffset& value) const {
     std::lock_guard lock(mutex_);
     return value;
@@ -193,6 +236,7 @@ class MemoryLog final : public store::ReplicatedLog {
   store::LogOffset begin_, end_, flushed_;
   int64_t records_ = 0;
   std::deque<Error> failures_;
+  std::vector<store::Damage> damage_;
   std::vector<std::function<void()>> waiting_;
   bool parked_ = false;
   std::atomic<bool> flushes_{true};
