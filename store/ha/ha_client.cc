@@ -82,20 +82,33 @@ void HaClient::Impl::wait_for_tasks() {
   tasks_ended.wait(lock, [this] { return tasks == 0; });
 }
 
-void HaClient::Impl::elsewhere(std::function<Status()> work, std::function<void(Status)> then) {
-  {
-    std::lock_guard lock(tasks_mutex);
-    ++tasks;
+/// Work for another thread. One that is dropped there has failed, and is waited for no longer.
+struct HaClient::Impl::Task {
+  Task(std::shared_ptr<Impl> owner, std::function<Status()> to_do, std::function<void(Status)> afterwards)
+      : self(std::move(owner)), work(std::move(to_do)), then(std::move(afterwards)) {
+    std::lock_guard lock(self->tasks_mutex);
+    ++self->tasks;
   }
-  options.run_elsewhere([self = shared_from_this(), work = std::move(work), then = std::move(then)] {
-    Status result = work();
-    self->loop.post([self, then, result = std::move(result)] {
-      if (!self->stopped) then(result);
+  Task(const Task&) = delete;
+  Task& operator=(const Task&) = delete;
+  ~Task() {
+    self->loop.post([owner = self, answer = std::move(then), outcome = std::move(result)] {
+      if (!owner->stopped) answer(outcome);
     });
     std::lock_guard lock(self->tasks_mutex);
     --self->tasks;
     self->tasks_ended.notify_all();
-  });
+  }
+
+  const std::shared_ptr<Impl> self;
+  std::function<Status()> work;
+  std::function<void(Status)> then;
+  Status result = Error(Errc::kClosed, "nobody does it, for the broker stops or is too busy");
+};
+
+void HaClient::Impl::elsewhere(std::function<Status()> work, std::function<void(Status)> then) {
+  auto task = std::make_shared<Task>(shared_from_this(), std::move(work), std::move(then));
+  options.run_elsewhere([task] { task->result = task->work(); });
 }
 
 void HaClient::Impl::drop_connection() {

@@ -55,7 +55,7 @@ class HaClient {
     /// answers there. Classic masters, and damaged ranges of any.
     std::function<void(std::function<void(Result<MasterLog>)>)> ask_log;
     std::function<void(LogOffset at, std::function<void(Result<std::string> record)>)> ask_record;
-    /// On a thread that may block; runs every task that it takes, also while stop() waits.
+    /// On a thread that may block. A task that is dropped (destroyed without being run) has failed.
     std::function<void(std::function<void()>)> run_elsewhere;
     int64_t scrub_bytes_per_second = 0;  ///< haScrubBytesPerSecond: of the log that was there at the start; 0: none
     std::string confirmed_file;  ///< config/haConfirmed: what may have been acknowledged, durably; empty: not kept

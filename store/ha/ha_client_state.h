@@ -20,6 +20,7 @@ namespace apogee::store {
 /// connections. Thread: the loop's, unless said otherwise.
 struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   using Clock = std::chrono::steady_clock;
+  struct Task;
 
   Impl(Options given, ReplicatedLog& the_log, loop::EventLoop& the_loop, const Logger& the_logger);
 

@@ -26,7 +26,11 @@ void LogMender::round() {
         seen->damaged = log_.damaged();
         return {};
       },
-      [this, seen, scrub, self = shared_from_this()](const Status&) {
+      [this, seen, scrub, self = shared_from_this()](const Status& looked) {
+        if (!looked) {
+          busy_ = false;
+          return;
+        }
         scrubbed_to_ = seen->scrubbed_to;
         if (scrub && scrubbed_to_ >= std::min(scrub_end_, log_.end())) {
           scrubbed_ = true;
