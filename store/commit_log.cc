@@ -296,6 +296,19 @@ void CommitLog::append_copy(LogOffset at, std::string bytes, std::function<void(
          [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
 }
 
+void CommitLog::append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+  const auto size = static_cast<int64_t>(bytes.size());
+  if (size < kBlankBytes || at < 0 || at % options_.file_bytes + size > options_.file_bytes)
+    return done(Error(Errc::kInvalidArgument, fmt::format("{} bytes at {} are no part of a file", size, at)));
+  Unit unit;
+  unit.record_bytes.push_back(static_cast<uint32_t>(size));
+  unit.bytes = std::move(bytes);
+  unit.copy_at = at;
+  unit.wait_for_sync = false;
+  append(std::move(unit),
+         [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
+}
+
 void CommitLog::answer(Placed placed) {
   tell_replication();
   const bool disk = options_.flush.sync_flush && placed.wait_for_sync;

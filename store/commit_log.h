@@ -101,6 +101,7 @@ class CommitLog {
   void append(Unit unit, Done done);
   /// See ReplicatedLog.
   void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done);
+  void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done);
 
   [[nodiscard]] LogOffset begin() const { return files_.begin().value_or(end()); }
   [[nodiscard]] LogOffset end() const { return ends_.end.load(std::memory_order_seq_cst); }

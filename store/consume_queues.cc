@@ -18,6 +18,8 @@ constexpr size_t kTailEntries = 64;
 constexpr int64_t kReadEntriesMax = 4096;
 constexpr int64_t kEntriesOfAPage = 4096 / kQueueEntryBytes;
 constexpr int64_t kBlanksAtOnce = 65'536;
+/// What damage may have left out of a queue that is built again.
+constexpr int64_t kPutBackGapMax = 1'000'000;
 
 QueueEntry decode_entry(const char* raw) {
   return {load_be<int64_t>(raw), load_be<int32_t>(raw + 8), load_be<int64_t>(raw + 12)};
@@ -313,6 +315,29 @@ Status ConsumeQueue::rewrite(QueueOffset first, const std::vector<QueueEntry>& e
   APOGEE_TRY(write(first, entries));
   std::lock_guard lock(tail_mutex_);
   tail_.clear();
+  return {};
+}
+
+Status ConsumeQueue::put_back(QueueOffset offset, const QueueEntry& entry) {
+  if (offset < 0) return Error(Errc::kCorrupt, fmt::format("{}: a record with queue offset {}", directory_, offset));
+  if (offset >= max()) return append(offset, {entry}, kPutBackGapMax);
+  std::lock_guard appending(append_mutex_);
+  if (removed_ || closed_) return {};
+  if (const QueueOffset first = first_file_; offset < first) {
+    if (first - offset > kPutBackGapMax)
+      return Error(Errc::kCorrupt, fmt::format("{}: entry {} comes, but it begins with {}", directory_, offset, first));
+    const QueueOffset begin = offset / entries_per_file_ * entries_per_file_;
+    APOGEE_TRY(write(begin, blanks(offset - begin, 0)));
+    APOGEE_TRY(write(offset, blanks(first - offset, std::max(entry.physical_offset, first_record_.load()))));
+    first_file_ = begin;
+  }
+  APOGEE_TRY(write(offset, {entry}));
+  std::lock_guard lock(tail_mutex_);
+  tail_.clear();
+  if (offset <= min_) {
+    min_ = offset;
+    first_record_ = entry.physical_offset;
+  }
   return {};
 }
 

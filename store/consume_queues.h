@@ -66,6 +66,8 @@ class ConsumeQueue {
 
   [[nodiscard]] QueueOffset max() const { return next_.load(std::memory_order_acquire); }
   [[nodiscard]] QueueOffset min() const { return min_.load(std::memory_order_acquire); }
+  /// Takes in the entry of a message that was damaged when its neighbours got theirs. Thread: any. Errors: as append().
+  [[nodiscard]] Status put_back(QueueOffset offset, const QueueEntry& entry);
   /// Overwrites entries that are there; for repair. Error: kIo, kDiskFull.
   [[nodiscard]] Status rewrite(QueueOffset first, const std::vector<QueueEntry>& entries);
   /// Its ends, for the floor table.

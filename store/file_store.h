@@ -29,7 +29,7 @@ namespace apogee::store {
 /// The store on a directory: composes the parts, keeps checkpoint and disk figures.
 class FileMessageStore final : public MessageStore {
  public:
-  /// epochs: null: its own.
+  /// epochs: of the same directory, held by others too; null: its own.
   FileMessageStore(StoreOptions options, const Logger& logger, io::FileSystem& files,
                    std::shared_ptr<EpochFile> epochs = nullptr);
   ~FileMessageStore() override { stop(); }
@@ -70,6 +70,7 @@ class FileMessageStore final : public MessageStore {
   StoreFigures figures() override;
   bool writable(std::string* why) override { return log_.writable(why); }
   ReplicatedLog& replicated_log() override { return replicated_; }
+  [[nodiscard]] const LogFiles& log_files() const { return log_.files(); }
 
  private:
   static CommitLog::Options log_options(const StoreOptions& options);
@@ -91,6 +92,7 @@ class FileMessageStore final : public MessageStore {
   io::FileSystem& files_;
   const Logger& logger_;
   std::unique_ptr<io::DirectoryLock> lock_;
+  HoleList holes_;
   CommitLog log_;
   ConsumeQueues queues_;
   Dispatcher dispatcher_;
@@ -109,7 +111,6 @@ class FileMessageStore final : public MessageStore {
   std::thread keeper_;                    // syncs of queues, checkpoint and disk space
   Checkpoint saved_checkpoint_;           // the keeper's
   int looks_ = 0;                         // the keeper's
-  std::vector<Hole> holes_;               // constant after recover()
   Dispatcher::SyncedTo synced_to_;        // the keeper's: the last place that a checkpoint may name
   Dispatcher::SyncedTo place_of_floors_;  // the keeper's: that of the floors proposed last
   std::atomic<int64_t> put_messages_{0}, put_bytes_{0}, put_failed_{0};

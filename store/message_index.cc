@@ -108,6 +108,39 @@ void MessageIndex::wake() {
   wanted_.notify_one();
 }
 
+void MessageIndex::add(LogOffset record) {
+  std::lock_guard lock(mutex_);
+  mended_.push_back(record);
+  pending_ = true;
+  wanted_.notify_one();
+}
+
+Status MessageIndex::add_mended() {
+  std::vector<LogOffset> mended;
+  {
+    std::lock_guard lock(mutex_);
+    mended.swap(mended_);
+  }
+  std::vector<IndexEntry> entries;
+  for (LogOffset at : mended) {
+    auto bytes = log_.record_at(at);
+    auto record = bytes ? message::decode_record(bytes->bytes) : Error(Errc::kNotFound, "");
+    if (!record) continue;
+    visit_keys(*record, [&](std::string_view key) {
+      entries.push_back({options_.hash(record->topic, key), record->store_timestamp_ms, at});
+    });
+  }
+  if (entries.empty()) return {};
+  auto written = db_->write(entries, db_->progress());
+  if (written) {
+    entries_total_.fetch_add(static_cast<int64_t>(entries.size()), std::memory_order_relaxed);
+    return {};
+  }
+  std::lock_guard lock(mutex_);
+  mended_.insert(mended_.end(), mended.begin(), mended.end());
+  return written.error().code == Errc::kBusy ? Status() : written;
+}
+
 Status MessageIndex::open() {
   log_begin_->store(log_.begin(), std::memory_order_relaxed);
   auto opened = IndexDb::open(options_.db, log_begin_);
@@ -187,7 +220,7 @@ void MessageIndex::run() {
     std::unique_lock lock(mutex_);
     // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
     asleep_.store(true, std::memory_order_seq_cst);
-    if (position() >= log_.readable_end() && !unreadable_)
+    if (position() >= log_.readable_end() && !unreadable_ && mended_.empty())
       wanted_.wait_for(lock, options_.flush_interval, [this] { return pending_ || stopping_; });
     asleep_.store(false, std::memory_order_seq_cst);
     pending_ = false;
@@ -245,6 +278,7 @@ IndexProgress MessageIndex::progress_after(const Batch& batch) const {
 
 Status MessageIndex::step(bool& more) {
   if (unreadable_.exchange(false)) return Error(Errc::kCorrupt, "a query has found it damaged");
+  APOGEE_TRY(add_mended());
   const LogOffset begin = log_.begin(), end = log_.readable_end();
   log_begin_->store(begin, std::memory_order_relaxed);
   const LogOffset at = std::max(position(), begin);
@@ -390,7 +424,7 @@ void MessageIndex::tell(StoreFigures& figures) const {
 }
 
 std::unique_ptr<MessageIndex> make_message_index(const StoreOptions& options, const CommitLog& log,
-                                                 const std::vector<Hole>& holes,
+                                                 const HoleList& holes,
                                                  std::function<std::optional<SharedBytes>(LogOffset offset)> record_at,
                                                  io::FileSystem& files, const Logger& logger) {
   if (!options.message_index_enabled) return nullptr;
@@ -399,7 +433,7 @@ std::unique_ptr<MessageIndex> make_message_index(const StoreOptions& options, co
   reader.readable_end = [&log] { return log.readable_end(); };
   reader.read_up_to = [&log](LogOffset from, LogOffset end) { return log.read_up_to(from, end); };
   reader.record_at = std::move(record_at);
-  reader.end_of_hole = [&holes](LogOffset offset) { return end_of_hole(holes, offset); };
+  reader.end_of_hole = [&holes](LogOffset offset) { return holes.end_at(offset); };
   reader.next_record = [&log](LogOffset from) -> LogOffset {
     auto file = log.files().at(from);
     return file ? next_record(*file, from).value_or(-1) : -1;

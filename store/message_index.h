@@ -19,6 +19,7 @@
 #include "common/io/file_system.h"
 #include "common/message/message_record.h"
 #include "store/commit_log.h"
+#include "store/hole_list.h"
 #include "store/index_db.h"
 #include "store/message_store.h"
 #include "store/recovery.h"
@@ -65,6 +66,8 @@ class MessageIndex {
   /// The log has grown. Cheap; thread: any.
   void wake();
 
+  /// Adds a record that was damaged when the walk came by, soon. Thread: any.
+  void add(LogOffset record);
   /// Thread: any. See MessageStore::query.
   [[nodiscard]] Result<KeyAnswer> query(const KeyQuery& query);
   /// Everything in front of it is in the index (in memory at least). Thread: any.
@@ -80,6 +83,7 @@ class MessageIndex {
   /// Indexes one batch; `more` tells whether there is more to do at once.
   [[nodiscard]] Status step(bool& more);
   [[nodiscard]] Batch collect(std::string_view bytes, LogOffset at) const;
+  [[nodiscard]] Status add_mended();
   [[nodiscard]] IndexProgress progress_after(const Batch& batch) const;
   [[nodiscard]] Status flush_now_and_then();
   void handle(const Error& error);
@@ -109,6 +113,7 @@ class MessageIndex {
   mutable std::mutex mutex_;
   std::condition_variable wanted_;
   std::string failure_;                      // guarded by mutex_
+  std::vector<LogOffset> mended_;            // guarded by mutex_: records that are to be added
   bool pending_ = false, stopping_ = false;  // guarded by mutex_
   std::atomic<bool> asleep_{false};
   std::thread thread_;
@@ -117,7 +122,7 @@ class MessageIndex {
 /// Of a store: with its settings, in ROOT/indexdb. Null when messageIndexEnable is false. What it is given must outlive
 /// it; the holes are read from start() on.
 [[nodiscard]] std::unique_ptr<MessageIndex> make_message_index(
-    const StoreOptions& options, const CommitLog& log, const std::vector<Hole>& holes,
+    const StoreOptions& options, const CommitLog& log, const HoleList& holes,
     std::function<std::optional<SharedBytes>(LogOffset offset)> record_at, io::FileSystem& files, const Logger& logger);
 /// Asks the index, if there is one; see MessageStore::query.
 [[nodiscard]] Result<KeyAnswer> query_index(MessageIndex* index, const KeyQuery& query);

@@ -7,6 +7,7 @@
 
 #include "common/message/message_record.h"
 #include "store/file_store.h"
+#include "store/ha/slave_store.h"
 
 namespace apogee::store {
 
@@ -31,7 +32,7 @@ FileMessageStore::FileMessageStore(StoreOptions options, const Logger& logger, i
       dispatcher_(log_, queues_, options_.delay_levels_ms, logger),
       reader_({log_, queues_, logger, options_.consume_queue_file_bytes / kQueueEntryBytes,
                [this](const message::RecordView& record) { return dispatcher_.tags_code_of(record); },
-               [this] { look_now(); }}),
+               [this] { look_now(); }, holes_}),
       floors_(path("queueFloors"), files_, logger),
       retention_({log_, files_, logger, log_options(options_).directory, options_.root_dir + "/consumequeue",
                   options_.disk_used_ratio_max, options_.now_ms},
@@ -39,7 +40,7 @@ FileMessageStore::FileMessageStore(StoreOptions options, const Logger& logger, i
       index_(make_message_index(
           options_, log_, holes_, [this](LogOffset at) { return record_at(at); }, files_, logger)),
       epochs_(epochs ? std::move(epochs) : std::make_shared<EpochFile>(path("epochFileCheckpoint"), files_, logger)),
-      replicated_(log_, *epochs_) {
+      replicated_({log_, queues_, dispatcher_, index_.get(), holes_, *epochs_, logger}) {
   queues_.set_floors(floors_);
 }
 
@@ -219,8 +220,10 @@ StoreFigures FileMessageStore::figures() {
   figures.dispatched_offset = dispatcher_.position();
   figures.commit_log_disk_ratio = files_.used_ratio(log_options(options_).directory);
   figures.consume_queue_disk_ratio = files_.used_ratio(options_.root_dir + "/consumequeue");
-  figures.holes = static_cast<int64_t>(holes_.size());
-  for (const auto& hole : holes_) figures.hole_bytes += hole.end - hole.begin;
+  for (const auto& hole : holes_.all()) {
+    ++figures.holes;
+    figures.hole_bytes += hole.end - hole.begin;
+  }
   figures.put_messages_total = put_messages_;
   figures.put_bytes_total = put_bytes_;
   figures.put_failed_total = put_failed_;
@@ -242,6 +245,11 @@ Result<std::unique_ptr<MessageStore>> MessageStore::open(StoreOptions options, c
   options.consume_queue_file_bytes =
       std::max<int64_t>(1, (options.consume_queue_file_bytes + kQueueEntryBytes - 1) / kQueueEntryBytes) *
       kQueueEntryBytes;
+  if (options.slave) {
+    auto slave = std::make_unique<SlaveStore>(std::move(options), logger, files);
+    APOGEE_TRY(slave->recover());
+    return std::unique_ptr<MessageStore>(std::move(slave));
+  }
   auto store = std::make_unique<FileMessageStore>(std::move(options), logger, files);
   APOGEE_TRY(store->recover());
   return std::unique_ptr<MessageStore>(std::move(store));

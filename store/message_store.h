@@ -218,7 +218,7 @@ struct KeyAnswer {
 
 struct StoreFigures {
   LogOffset log_min_offset = 0, log_max_offset = 0, flushed_offset = 0, dispatched_offset = 0;
-  /// Damaged parts of the log that recovery found and left out, and their bytes.
+  /// Damaged parts of the log that recovery and readers have found and leave out, and their bytes.
   int64_t holes = 0, hole_bytes = 0;
   double commit_log_disk_ratio = 0, consume_queue_disk_ratio = 0;
   int64_t put_messages_total = 0, put_bytes_total = 0, put_failed_total = 0;

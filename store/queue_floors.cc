@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "common/base/bytes.h"
 #include "common/base/crc32.h"
@@ -115,6 +116,25 @@ void QueueFloors::retire(const Offsets& offsets) {
   };
   auto& floors = proposal_->floors;
   floors.erase(std::remove_if(floors.begin(), floors.end(), retired), floors.end());
+}
+
+void QueueFloors::lower(const Offsets& offsets) {
+  std::lock_guard lock(mutex_);
+  for (const auto& [key, next] : offsets) {
+    auto found = floors_.find(key);
+    if (found == floors_.end() || found->second.next <= next) continue;
+    ++changes_;
+    found->second.next = next;
+    found->second.min = std::min(found->second.min, next);
+    if (next <= 0) floors_.erase(found);
+  }
+}
+
+void QueueFloors::keep_retired() {
+  std::lock_guard lock(mutex_);
+  ++changes_;
+  for (auto it = floors_.begin(); it != floors_.end();)
+    it = it->second.last_record >= 0 ? floors_.erase(it) : std::next(it);
 }
 
 Status QueueFloors::save() {

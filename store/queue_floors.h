@@ -54,6 +54,11 @@ class QueueFloors {
   [[nodiscard]] Floors all() const;
   /// Raises floors at once, of queues that are given up now: nobody misses their messages. Durable after save().
   void retire(const Offsets& offsets);
+  /// A slave's log has lost these messages: floors fall to the given offsets, which come again. Those of queues that
+  /// were given up too, but no further. Durable after save().
+  void lower(const Offsets& offsets);
+  /// The log has lost everything: what remains are queues that were given up. Durable after save().
+  void keep_retired();
   /// Writes the table if it changed since the last time: temporary file, sync, rename.
   [[nodiscard]] Status save();
 

@@ -111,6 +111,23 @@ void QueueReader::repair(const std::function<bool()>& stopping) {
   }
 }
 
+/// Of an entry that leads to what is no whole record: that part of the log is damaged, if the entry itself is not.
+void QueueReader::note_damage(const QueueEntry& entry, const std::string& topic, int32_t queue_id,
+                              QueueOffset offset) const {
+  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  if (is_blank(entry) || at < parts_.log.begin() || end > parts_.log.end()) return;
+  auto file = parts_.log.files().at(at);
+  if (!file || end > file->end()) return;
+  if (look_at(file->bytes_from(at), at, true).kind != LogPosition::Kind::kNothing) return;
+  // What follows tells that the entry's length is one; so it is no entry of zeros and no torn one.
+  const bool whole_behind = end == parts_.log.end() || end == file->end() || parts_.holes.end_at(end) >= 0 ||
+                            look_at(file->bytes_from(end), end, false).kind != LogPosition::Kind::kNothing;
+  if (!whole_behind) return;
+  parts_.holes.add(at, end);
+  parts_.logger.error("{} of {}, queue {}: the record at {} is damaged, {} bytes", offset, topic, queue_id, at,
+                      entry.record_bytes);
+}
+
 void QueueReader::repair_run(const Place& place, const std::function<bool()>& stopping) {
   const std::string& topic = std::get<0>(place);
   const int32_t queue_id = std::get<1>(place);
@@ -161,6 +178,8 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
   }
   std::vector<QueueEntry> entries(static_cast<size_t>(last - first + 1), {to, kBlankEntryBytes, 0});
   LogOffset following = to;
+  for (QueueOffset at = last; at >= first; --at)
+    if (found.count(at) == 0) note_damage(entry_at(at), topic, queue_id, at);
   for (QueueOffset at = last; at >= first; --at) {
     auto& entry = entries[static_cast<size_t>(at - first)];
     entry.physical_offset = following;
@@ -227,7 +246,7 @@ std::optional<int64_t> QueueReader::store_time_ms(std::string_view topic, int32_
 }
 
 std::optional<SharedBytes> QueueReader::record_at(LogOffset offset) const {
-  if (offset < parts_.log.begin() || (holes_ != nullptr && end_of_hole(*holes_, offset) >= 0)) return std::nullopt;
+  if (offset < parts_.log.begin() || parts_.holes.end_at(offset) >= 0) return std::nullopt;
   auto rest = parts_.log.read_up_to(offset, parts_.log.readable_end());
   if (!rest) return std::nullopt;
   auto position = look_at(rest->bytes, offset, offset < checked_below_);

@@ -15,6 +15,7 @@
 #include "common/message/message_record.h"
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
+#include "store/hole_list.h"
 #include "store/message_store.h"
 #include "store/recovery.h"
 
@@ -33,15 +34,13 @@ class QueueReader {
     std::function<int64_t(const message::RecordView& record)> tags_code_of;
     /// Told when there is something to repair; must be cheap.
     std::function<void()> wake_repair;
+    HoleList& holes;  ///< nothing is read out of them; damage that is found is added
   };
   explicit QueueReader(Parts parts) : parts_(std::move(parts)) {}
 
   /// Records in front of this were there at the start: what the disk gives for them is checked with its CRC when it is
-  /// read. Nothing is read out of holes. Before start; `holes` outlive the reader.
-  void set_recovered(LogOffset log_end, const std::vector<Hole>* holes) {
-    checked_below_ = log_end;
-    holes_ = holes;
-  }
+  /// read. Before start.
+  void set_recovered(LogOffset log_end) { checked_below_ = log_end; }
 
   [[nodiscard]] GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
                               const TagsCodeFilter& filter);
@@ -62,12 +61,12 @@ class QueueReader {
   [[nodiscard]] Found look_up(const QueueEntry& entry, std::string_view topic, int32_t queue_id, QueueOffset offset,
                               SharedBytes* record) const;
   [[nodiscard]] bool suspect(std::string_view topic, int32_t queue_id, QueueOffset offset);
+  void note_damage(const QueueEntry& entry, const std::string& topic, int32_t queue_id, QueueOffset offset) const;
   void repair_run(const Place& place, const std::function<bool()>& stopping);
   [[nodiscard]] std::optional<int64_t> time_of(const QueueEntry& entry) const;
 
   const Parts parts_;
   LogOffset checked_below_ = 0;
-  const std::vector<Hole>* holes_ = nullptr;
   std::mutex mutex_;
   std::set<Place> suspects_;  // guarded by mutex_
   std::set<Place> given_up_;  // guarded by mutex_: neither repaired nor made blank

@@ -38,9 +38,9 @@ Status FileMessageStore::recover() {
   // Without the floors nothing else tells how far the queues went.
   from = std::min(from, exchanged || lacking || floors_.damaged() ? log_.begin() : queues_.rebuild_from());
   dispatcher_.set_position(std::clamp(from, log_.begin(), recovered.end));
-  holes_ = std::move(recovered.holes);
-  dispatcher_.set_recovered(recovered.end, holes_);
-  reader_.set_recovered(recovered.end, &holes_);
+  for (const auto& hole : recovered.holes) holes_.add(hole.begin, hole.end);
+  dispatcher_.set_recovered(recovered.end, std::move(recovered.holes));
+  reader_.set_recovered(recovered.end);
   if (auto done = dispatcher_.catch_up(true); !done) {
     if (done.error().code != Errc::kCorrupt) return done;
     logger_.error("{}: all queues are completed from the log", done.error().message);
@@ -54,7 +54,11 @@ Status FileMessageStore::recover() {
                     floors_.of(key));
   for (auto& [key, next] : floors_.joined(queues_.next_offsets())) log_.set_next_offset(key, next);
 
-  if (!options_.slave) APOGEE_TRY(epochs_->begin_next(recovered.end));
+  if (!options_.slave) {
+    // What was written before there were epochs is one.
+    if (!epochs_->last() && recovered.end > log_.begin()) APOGEE_TRY(epochs_->append({1, log_.begin()}));
+    APOGEE_TRY(epochs_->begin_next(recovered.end));
+  }
   APOGEE_TRY_ASSIGN(auto abort, files_.open(path("abort"), io::OpenMode::kCreate));
   APOGEE_TRY(abort->resize(0));
   APOGEE_TRY(abort->write_at(0, std::to_string(::getpid())));
