@@ -223,6 +223,7 @@ void HaSession::on_proof(const HaProof& proof) {
 
 void HaSession::on_classic_start(LogOffset wanted) {
   const auto& log = server_.log;
+  began_empty_ = wanted == 0;
   if (wanted == 0) {
     // As Apache RocketMQ serves a slave that has nothing: from the start of the newest file.
     LogOffset newest = log.end() - log.end() % log.file_bytes();
@@ -253,6 +254,9 @@ void HaSession::begin_transfer(LogOffset from, LogOffset acknowledged) {
 }
 
 void HaSession::on_acknowledged(LogOffset end_reported) {
+  // A classic slave goes on to report 0 until it has got something.
+  if (began_empty_ && end_reported == 0) return;
+  began_empty_ = false;
   if (auto counted = server_.log.acks().acknowledged(*slave_, end_reported); !counted)
     return end(fmt::format("it acknowledges {}: {}", end_reported, counted.error().message));
   acknowledged_ = end_reported;

@@ -76,7 +76,7 @@ class HaSession : public std::enable_shared_from_this<HaSession> {
   std::unique_ptr<loop::TcpConnection> connection_;
   const std::string ip_;
   Phase phase_ = Phase::kHello;
-  bool classic_ = false;
+  bool classic_ = false, began_empty_ = false;
   int64_t broker_id_ = -1;
   HaNonce slaves_nonce_{}, masters_nonce_{};
   std::array<char, 1024> inbox_{};

@@ -194,6 +194,24 @@ TEST_CASE("a classic slave that has nothing gets the newest file", "[ha]") {
   CHECK(slave.log() == log.content(newest, log.end()));
 }
 
+TEST_CASE("a classic slave that has nothing, and gets nothing yet, stays", "[ha]") {
+  MemoryLog log(kFileBytes);
+  while (log.end() < kFileBytes) log.put(std::string(500, 'x'));
+  // Up to the end of a file, so that the newest one is empty.
+  const auto left = static_cast<size_t>(kFileBytes - log.end() % kFileBytes);
+  std::string blank(left, '\0');
+  store_be<int32_t>(blank.data(), static_cast<int32_t>(left));
+  store_be<int32_t>(blank.data() + 4, message::kBlankMagic);
+  log.put_raw(blank);
+  MasterRig master(log, classic_options());
+  ClassicSlave slave(master.server.port(), {.heartbeat = std::chrono::milliseconds(20)});
+  CHECK(eventually([&] { return slave.heartbeats() >= 3; }));
+  CHECK_FALSE(slave.ended());
+  log.put("at last");
+  CHECK(eventually([&] { return slave.end() == log.end(); }));
+  CHECK(slave.begin() == 2 * kFileBytes);
+}
+
 TEST_CASE("a classic frame has at most 32 KiB of log", "[ha]") {
   MemoryLog log(1 << 20);
   for (int i = 0; i < 100; ++i) log.put(std::string(5000, 'f'));
