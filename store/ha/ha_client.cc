@@ -51,6 +51,7 @@ void HaClient::Impl::follow(std::string new_master, bool is_classic) {
   master = std::move(new_master);
   classic = is_classic;
   failures = 0;
+  parted_at = INT64_MAX;
   drop_connection();
   if (!copier || !copier->busy())
     copier = std::make_shared<LogCopier>(
@@ -156,6 +157,22 @@ void HaClient::Impl::refused(const std::string& why) {
   plan(options.reconnect_ms);
 }
 
+void HaClient::Impl::parted(const std::string& why) {
+  drop_connection();
+  // Whatever the epochs say, the newest one is another's. What is to become of it, the next attempt decides.
+  const auto epochs = log.epochs().all();
+  parted_at = log.begin();
+  for (const auto& epoch : epochs)
+    if (epoch.begin < log.end()) parted_at = std::max(parted_at, epoch.begin);
+  if (lines.admit("parted"))
+    logger.error("replication: the master {} has another log than this slave: {}", master, why);
+  tell([&](Figures& f) {
+    if (f.state != State::kRefused) f.state = State::kConnecting;
+    f.why = why;
+  });
+  plan(0);
+}
+
 void HaClient::Impl::begin_attempt() {
   // The log's end must stand still: an append, or a truncation, plans the attempt when it has ended.
   if (stopped || master.empty() || follower || connecting || truncating || copier->busy()) return;
@@ -189,6 +206,7 @@ void HaClient::Impl::connected(std::unique_ptr<loop::TcpConnection> connection, 
           .truncate = [this](LogOffset end, LogOffset master_end) { on_truncate(end, master_end); },
           .ended =
               [this](HaFollower::End end, const std::string& why) {
+                if (end == HaFollower::End::kParted) return parted(why);
                 if (end == HaFollower::End::kRefused) return refused(why);
                 broken(why);
               },
@@ -199,7 +217,7 @@ void HaClient::Impl::connected(std::unique_ptr<loop::TcpConnection> connection, 
   tell([](Figures& f) {
     if (f.state != State::kRefused) f.state = State::kHandshake;
   });
-  started->start(std::move(connection), confirmed);
+  started->start(std::move(connection), confirmed, std::exchange(parted_at, INT64_MAX));
 }
 
 void HaClient::Impl::on_following(LogOffset master_end) {

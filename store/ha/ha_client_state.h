@@ -38,6 +38,7 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   void drop_connection();
   void broken(const std::string& why);
   void refused(const std::string& why);
+  void parted(const std::string& why);
 
   // Before the classic stream (ha_classic_check.cc).
   void check_classic_master();
@@ -93,6 +94,7 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   std::optional<LogOffset> confirmed;  ///< nullopt: not known, so everything may have been acknowledged
   std::optional<LogOffset> saved_confirmed;
   bool saving = false;
+  LogOffset parted_at = INT64_MAX;  ///< for the next attempt: what the last one's proof has told
   int32_t epoch_taken = 0;
   std::atomic<bool> flush_posted{false};
   Clock::time_point rated_at, saved_at, mended_at, following_since;

@@ -18,7 +18,9 @@ HaFollower::HaFollower(const HaClient::Options& options, ReplicatedLog& log, Lis
   heard_at_ = spoke_at_ = Clock::now();
 }
 
-void HaFollower::start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed) {
+void HaFollower::start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed,
+                       LogOffset parted_at) {
+  parted_at_ = parted_at;
   connection_ = std::move(connection);
   confirmed_ = confirmed;
   listen();
@@ -158,7 +160,10 @@ size_t HaFollower::take_master_frame(std::string_view bytes) {
   return (*parsed)->bytes;
 }
 
-void HaFollower::on_frame(const HaRefusal& refusal) { end(End::kRefused, "the master says: " + refusal.reason); }
+void HaFollower::on_frame(const HaRefusal& refusal) {
+  const bool parted = proof_is_open_ && refusal.reason.find(kHaParted) != std::string::npos;
+  end(parted ? End::kParted : End::kRefused, "the master says: " + refusal.reason);
+}
 
 void HaFollower::on_frame(const HaWelcome& welcome) {
   if (phase_ != Phase::kWelcome) return end(End::kBroken, "garbage: a welcome at a wrong time");
@@ -176,8 +181,8 @@ void HaFollower::on_frame(const HaWelcome& welcome) {
 void HaFollower::on_frame(const HaHandshakeReply& reply) {
   if (phase_ != Phase::kReply) return end(End::kBroken, "garbage: a handshake at a wrong time");
   if (!log_is_empty()) {
-    auto agreed = agree({log_.begin(), log_.end(), log_.epochs().all()}, {master_begin_, reply.end, reply.epochs},
-                        confirmed_, options_.truncate_ahead);
+    auto agreed = agree({log_.begin(), log_.end(), log_.epochs().all(), parted_at_},
+                        {master_begin_, reply.end, reply.epochs}, confirmed_, options_.truncate_ahead);
     if (agreed.action == LogAgreement::Action::kRefuse) return end(End::kRefused, agreed.why);
     if (agreed.action == LogAgreement::Action::kTruncate) {
       auto self = shared_from_this();
@@ -203,6 +208,7 @@ void HaFollower::prove(LogOffset master_end) {
     acknowledged_ = proof.acknowledged;
   }
   phase_ = Phase::kTransfer;
+  proof_is_open_ = true;
   send(encode(proof));
   listener_.following(master_end);
 }
@@ -211,6 +217,7 @@ void HaFollower::on_frame(const HaTransfer& transfer) {
   if (phase_ != Phase::kTransfer) return end(End::kBroken, "garbage: log at a wrong time");
   if (expected_.value_or(transfer.begin) != transfer.begin)
     return end(End::kBroken, fmt::format("the master sends {}, where {} was to come", transfer.begin, *expected_));
+  proof_is_open_ = false;
   if (!expected_) acknowledged_ = transfer.begin;
   expected_ = transfer.begin + transfer.bytes;
   frame_left_ = transfer.bytes;

@@ -20,7 +20,7 @@ namespace apogee::store {
 /// acknowledgements. Thread: the loop's.
 class HaFollower : public std::enable_shared_from_this<HaFollower> {
  public:
-  enum class End : uint8_t { kBroken, kRefused };
+  enum class End : uint8_t { kBroken, kRefused, kParted };
   struct Listener {
     std::function<void(LogOffset master_end)> following;  ///< log bytes come from now on, from the log's end on
     std::function<void(const HaTransfer& header)> frame;  ///< of a classic one the epoch is 0 and `confirmed` -1
@@ -33,8 +33,8 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
 
   HaFollower(const HaClient::Options& options, ReplicatedLog& log, Listener listener);
 
-  /// Our stream.
-  void start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed);
+  /// Our stream. `parted_at`: as LogSide has it.
+  void start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed, LogOffset parted_at);
   /// The classic stream: wants the log from `from` on, which may be 0 with an empty log.
   void start_classic(std::unique_ptr<loop::TcpConnection> connection, LogOffset from);
   /// Tells the master that the log is here up to `end`; what it knows already is not told again.
@@ -73,6 +73,8 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   Phase phase_ = Phase::kChallenge;
   bool classic_ = false, paused_ = false;
   std::optional<LogOffset> confirmed_;
+  LogOffset parted_at_ = INT64_MAX;
+  bool proof_is_open_ = false;  ///< the master has not answered it
   HaNonce nonce_{};
   std::string objection_;  ///< why this master is not followed, whatever it says
   LogOffset master_begin_ = 0;

@@ -24,6 +24,9 @@ inline constexpr int64_t kHaFrameBytesMax = 64 << 20;      ///< of log in one tr
 inline constexpr int64_t kClassicFrameBytesMax = 4 << 20;  ///< the same of a classic one
 inline constexpr int64_t kClassicBatchBytesMax = 32 << 10;
 
+/// What a refusal says where the slave's proof does not fit the master's log; the slave looks for it.
+inline constexpr std::string_view kHaParted = "the logs have parted";
+
 using HaNonce = std::array<char, kHaNonceBytes>;
 using HaMac = std::array<char, 32>;
 

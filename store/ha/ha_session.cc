@@ -205,10 +205,7 @@ std::optional<std::string> HaSession::objection(const HaProof& proof) const {
   auto crc = crc_of_log(log, from, proof.end);
   if (!crc) return "the master cannot read its log: " + crc.error().message;
   if (*crc != proof.crc)
-    return fmt::format(
-        "the bytes [{}, {}) of its log are not those of the master's: the logs have parted; compare "
-        "them, and empty the store of the one that is to follow",
-        from, proof.end);
+    return fmt::format("the bytes [{}, {}) of its log are not those of the master's: {}", from, proof.end, kHaParted);
   return std::nullopt;
 }
 

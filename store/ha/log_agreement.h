@@ -13,6 +13,9 @@ namespace apogee::store {
 struct LogSide {
   LogOffset begin = 0, end = 0;
   std::vector<Epoch> epochs;
+  /// Bytes of the slave from here on are known not to be the master's, although an epoch of the same number and begin
+  /// says so: each of two copies of a disk may have begun it.
+  LogOffset parted_at = INT64_MAX;
 };
 
 /// What a slave that is not empty has to do before it can follow.
@@ -24,7 +27,7 @@ struct LogAgreement {
 
 /// By the epochs; bytes in front of all epochs, of a log that a classic master has written, count as one epoch.
 /// `confirmed`: what may have been acknowledged, nullopt when that is not known. What lies behind it may be cut; the
-/// rest only with `truncate_ahead`.
+/// rest only with `truncate_ahead`. Truncated to its begin a log is empty.
 [[nodiscard]] LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed,
                                  bool truncate_ahead);
 

@@ -209,6 +209,13 @@ TEST_CASE("where two logs part, by epochs and what was confirmed", "[ha]") {
   // Nothing in common, or a gap.
   CHECK(result({0, 600, other}, {0, 900, two}, 0, true).first == Action::kRefuse);
   CHECK(result({0, 600, one}, {700, 900, {{1, 0}}}, 0, true).first == Action::kRefuse);
+  // Both began the same epoch on their own: the proof has told, and what lies in front of it is looked at.
+  auto parted = [](LogOffset at) { return LogSide{0, 900, {{1, 0}, {2, 500}}, at}; };
+  CHECK(result(parted(500), {0, 950, two}, 500, false) == std::pair(Action::kTruncate, LogOffset{500}));
+  CHECK(result(parted(500), {0, 950, two}, 501, false).first == Action::kRefuse);
+  CHECK(result(parted(0), {0, 950, two}, 0, false) == std::pair(Action::kTruncate, LogOffset{0}));
+  CHECK(result(parted(0), {0, 950, two}, 1, true) == std::pair(Action::kTruncate, LogOffset{0}));
+  CHECK(agree(parted(0), {0, 950, two}, 1, false).why.find("haTruncateAhead") != std::string::npos);
   // Bytes in front of all epochs, from the time under a classic master.
   CHECK(result({0, 400, {}}, {0, 900, {{1, 500}}}, 0, false) == std::pair(Action::kFollow, LogOffset{400}));
   CHECK(result({0, 600, {}}, {0, 900, {{1, 500}}}, 0, false) == std::pair(Action::kTruncate, LogOffset{500}));
