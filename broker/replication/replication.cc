@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <filesystem>
 #include <limits>
 #include <mutex>
 #include <set>
@@ -31,6 +32,8 @@ using store::MasterLog;
 
 namespace {
 
+constexpr const char* kOwnOffsetsFile = "slaveOffsets.json";
+constexpr const char* kOwnOffsetsBackup = "slaveOffsets.json.bak";
 constexpr int64_t kSearchMs = 2'000;   // between questions where the master is, while it is not followed
 constexpr int64_t kMembersMs = 5'000;  // between looks for the addresses of this broker's members
 constexpr int64_t kOtherMasterMs = 60'000;
@@ -116,6 +119,10 @@ Status Replication::Impl::make_server(uint16_t port) {
 Status Replication::listen(uint16_t port_wanted, bool any_port, std::string own_address) {
   if (impl_->slave()) return {};
   impl_->own_address = std::move(own_address);
+  // What a slave had to tell its master has no meaning once it is one.
+  std::error_code ignored;
+  for (const char* name : {kOwnOffsetsFile, kOwnOffsetsBackup})
+    std::filesystem::remove(parts_.config.config_file(name), ignored);
   Status status = impl_->make_server(port_wanted);
   if (!status && any_port && status.error().code == Errc::kAlreadyExists) status = impl_->make_server(0);
   if (!status)
@@ -291,7 +298,7 @@ remoting::HaRuntimeInfo Replication::status() const {
       connection.broker_id = slave.classic ? -1 : slave.broker_id;
       connection.behind_ms = connection.diff == 0 ? 0 : slave.caught_up_ms_ago;
       connection.stream = slave.classic ? "classic" : "epochs";
-      info.in_sync_slave_nums += slave.in_sync ? 1 : 0;
+      info.in_sync_slave_nums += connection.in_sync ? 1 : 0;
       info.connections.push_back(std::move(connection));
     }
     return info;

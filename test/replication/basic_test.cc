@@ -5,6 +5,7 @@
 #include "common/remoting/bodies/topic_bodies.h"
 #include "test/replication/checker.h"
 #include "test/support/catch.h"
+#include "test/support/mqadmin.h"
 #include "test/support/raw_requests.h"
 #include "test/support/wait.h"
 
@@ -126,6 +127,16 @@ TEST_CASE("a slave refuses writes and tells its state", "[basic]") {
   REQUIRE_FALSE(slave_epochs->epoch_list.empty());
   CHECK(master_epochs->epoch_list.back().epoch == slave_epochs->epoch_list.back().epoch);
   CHECK(master_epochs->max_offset == slave_epochs->max_offset);
+
+  const Admin admin{cluster.namesrv()};
+  const auto status = admin.text({"haStatus", "-b", cluster.address(0)});
+  INFO(status);
+  CHECK(contains(status, "MASTER"));
+  CHECK(contains(status, "connected"));
+  CHECK(contains(admin.text({"haStatus", "-b", cluster.address(1)}), "TRANSFER"));
+  CHECK(contains(admin.text({"getBrokerEpoch", "-b", ReplicatedCluster::kBrokerName}), cluster.address(1)));
+  CHECK(contains(admin.text({"brokerStatus", "-b", cluster.address(0)}), "lagBytes=0 lagMs=0 inSync=true"));
+  CHECK(contains(admin.text({"brokerStatus", "-b", cluster.address(1)}), "haLagBytes"));
 
   // The secret is in no answer.
   const auto config = ask(cluster, 0, Command::request(RequestCode::kGetBrokerConfig));
