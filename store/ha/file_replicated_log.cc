@@ -93,19 +93,39 @@ Status FileReplicatedLog::mend(LogOffset at, std::string_view bytes) {
   APOGEE_TRY(file->file->sync_range(at - file->begin, end - at));
   parts_.holes.remove(at, end);
   parts_.logger.info("the log was damaged from {} to {}, and is whole there again", at, end);
-  Status status;
-  for (LogOffset record = at; record < end;) {
-    const auto rest = bytes.substr(static_cast<size_t>(record - at));
-    const auto there = look_at(rest, record, false);
-    if (there.kind == LogPosition::Kind::kRecord && record < parts_.dispatcher.position()) {
-      if (auto put = put_into_queue(record, rest); !put) status = std::move(put);
-      if (parts_.index != nullptr) parts_.index->add(record);
-    }
-    record += there.bytes;
-  }
+  auto taken = take_in(at, bytes);
+  if (taken) taken = take_in_whole_behind(*file, end);
   // Tried again as a whole by whoever mends.
-  if (!status) parts_.holes.add(at, end);
-  return status;
+  if (!taken) parts_.holes.add(at, end);
+  return taken;
+}
+
+/// Puts records into queues and index that the dispatcher has passed over.
+Status FileReplicatedLog::take_in(LogOffset at, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto there = look_at(bytes, at, false);
+    if (there.kind == LogPosition::Kind::kNothing) break;
+    if (there.kind == LogPosition::Kind::kRecord && at < parts_.dispatcher.position()) {
+      APOGEE_TRY(put_into_queue(at, bytes));
+      if (parts_.index != nullptr) parts_.index->add(at);
+    }
+    at += there.bytes;
+    bytes.remove_prefix(static_cast<size_t>(there.bytes));
+  }
+  return {};
+}
+
+/// A damaged length hides what is whole behind it: the blank of a file, for one.
+Status FileReplicatedLog::take_in_whole_behind(const LogFile& file, LogOffset at) {
+  while (at < file.end() && parts_.holes.end_at(at) >= 0) {
+    const auto rest = file.bytes_from(at);
+    const auto there = look_at(rest, at, true);
+    if (there.kind == LogPosition::Kind::kNothing) break;
+    parts_.holes.remove(at, at + there.bytes);
+    APOGEE_TRY(take_in(at, rest.substr(0, static_cast<size_t>(there.bytes))));
+    at += there.bytes;
+  }
+  return {};
 }
 
 Status FileReplicatedLog::put_into_queue(LogOffset at, std::string_view bytes) {

@@ -51,6 +51,8 @@ class FileReplicatedLog final : public ReplicatedLog {
 
  private:
   [[nodiscard]] Status check_mend(LogOffset at, std::string_view bytes) const;
+  [[nodiscard]] Status take_in(LogOffset at, std::string_view bytes);
+  [[nodiscard]] Status take_in_whole_behind(const LogFile& file, LogOffset at);
   [[nodiscard]] Status put_into_queue(LogOffset at, std::string_view bytes);
 
   const Parts parts_;

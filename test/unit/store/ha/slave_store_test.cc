@@ -346,6 +346,24 @@ TEST_CASE("Mending: what a reader or a scrub finds", "[store][ha][mend]") {
   CHECK(has_bodies(pair.store(), pair.wanted));
 }
 
+TEST_CASE("Mending: the last record of a file, with only a blank behind it", "[store][ha][mend]") {
+  Pair pair;
+  const auto behind = std::upper_bound(pair.master.offsets.begin(), pair.master.offsets.end(), kFileBytes - 1);
+  const LogOffset last = *std::prev(behind);
+  REQUIRE(*behind == kFileBytes);
+  pair.slave.reset();
+  pair.damage(last + 4, std::string(40, 'x'));
+  pair.memory.set_content("/store/abort", "1");
+  REQUIRE(pair.memory.remove("/store/checkpoint"));
+  pair.start();
+  CHECK(pair.log().damaged() == std::vector<Damage>{{last, kFileBytes}});
+  REQUIRE(pair.mend_all());
+  CHECK((log_bytes(pair.log()) == log_bytes(pair.master.log())));
+  CHECK((all_bodies(pair.store()) == pair.wanted));
+  pair.restart();
+  CHECK(pair.log().damaged().empty());
+}
+
 TEST_CASE("Mending: damage of the master's own is copied, passed over, and listed", "[store][ha][mend]") {
   Pair pair;
   REQUIRE(pair.log().truncate(pair.master.offsets[150]));
