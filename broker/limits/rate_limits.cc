@@ -1,7 +1,6 @@
 #include "broker/limits/rate_limits.h"
 
 #include <algorithm>
-#include <chrono>
 #include <utility>
 
 #include "common/base/text.h"
@@ -19,12 +18,14 @@ std::string remark(const char* key, int64_t rate, const std::string& whose) {
          " messages per second, try again later";
 }
 
-}  // namespace
+/// A bucket holds what one second gives.
+TokenBucket::Rate of_a_second(int64_t rate) { return {static_cast<double>(rate), static_cast<double>(rate)}; }
 
-int64_t RateLimits::steady_clock_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+bool is_empty(const TokenBucket& bucket, int64_t rate, int64_t now_us) {
+  return bucket.due_us(of_a_second(rate), 1, now_us) > static_cast<double>(now_us);
 }
+
+}  // namespace
 
 RateLimits::RateLimits(const BrokerConfig& config, Clock clock) : config_(config), clock_(std::move(clock)) {}
 
@@ -37,16 +38,6 @@ int64_t RateLimits::rate_of(Kind kind) const {
   }
 }
 
-// With the lock held. A bucket that is new is full.
-RateLimits::Bucket& RateLimits::fill(Kind kind, const std::string& key, int64_t rate, int64_t now) {
-  const auto most = static_cast<double>(rate);
-  auto [at, added] = buckets_[kind].try_emplace(key, Bucket{most, now});
-  Bucket& bucket = at->second;
-  bucket.tokens = std::min(most, bucket.tokens + static_cast<double>(now - bucket.filled_ms) * most / 1'000);
-  bucket.filled_ms = now;
-  return bucket;
-}
-
 std::optional<std::string> RateLimits::refuse_publishing(const std::string& topic, remoting::ConnectionId connection,
                                                          const std::function<int64_t()>& count) {
   const int64_t topic_rate = rate_of(kTopic), client_rate = rate_of(kClient);
@@ -55,14 +46,16 @@ std::optional<std::string> RateLimits::refuse_publishing(const std::string& topi
   const auto messages = static_cast<double>(count());
   const int64_t now = clock_();
   std::lock_guard lock(mutex_);
-  Bucket* of_topic = topic_rate == 0 ? nullptr : &fill(kTopic, topic, topic_rate, now);
-  if (of_topic != nullptr && of_topic->tokens < 1) return remark("publishRatePerTopic", topic_rate, "topic " + topic);
+  TokenBucket* of_topic = topic_rate == 0 ? nullptr : &buckets_[kTopic][topic];
+  if (of_topic != nullptr && is_empty(*of_topic, topic_rate, now))
+    return remark("publishRatePerTopic", topic_rate, "topic " + topic);
   if (client_rate != 0) {
-    Bucket& of_client = fill(kClient, std::to_string(connection), client_rate, now);
-    if (of_client.tokens < 1) return remark("publishRatePerClient", client_rate, "client, topic " + topic);
-    of_client.tokens -= messages;
+    TokenBucket& of_client = buckets_[kClient][std::to_string(connection)];
+    if (is_empty(of_client, client_rate, now))
+      return remark("publishRatePerClient", client_rate, "client, topic " + topic);
+    of_client.take(of_a_second(client_rate), messages, now);
   }
-  if (of_topic != nullptr) of_topic->tokens -= messages;
+  if (of_topic != nullptr) of_topic->take(of_a_second(topic_rate), messages, now);
   return std::nullopt;
 }
 
@@ -71,9 +64,9 @@ std::optional<std::string> RateLimits::refuse_consumption(const std::string& gro
   if (consumer_rate == 0 && group_rate == 0) return std::nullopt;
   const int64_t now = clock_();
   std::lock_guard lock(mutex_);
-  if (consumer_rate != 0 && fill(kConsumer, consumer_key(group, connection), consumer_rate, now).tokens < 1)
+  if (consumer_rate != 0 && is_empty(buckets_[kConsumer][consumer_key(group, connection)], consumer_rate, now))
     return remark("maxConsumeRate", consumer_rate, "consumer of group " + group);
-  if (group_rate != 0 && fill(kGroup, group, group_rate, now).tokens < 1)
+  if (group_rate != 0 && is_empty(buckets_[kGroup][group], group_rate, now))
     return remark("maxConsumeRatePerGroup", group_rate, "group " + group);
   return std::nullopt;
 }
@@ -82,10 +75,11 @@ void RateLimits::consumed(const std::string& group, remoting::ConnectionId conne
   const int64_t consumer_rate = rate_of(kConsumer), group_rate = rate_of(kGroup);
   if (consumer_rate == 0 && group_rate == 0) return;
   const int64_t now = clock_();
+  const auto count = static_cast<double>(messages);
   std::lock_guard lock(mutex_);
   if (consumer_rate != 0)
-    fill(kConsumer, consumer_key(group, connection), consumer_rate, now).tokens -= static_cast<double>(messages);
-  if (group_rate != 0) fill(kGroup, group, group_rate, now).tokens -= static_cast<double>(messages);
+    buckets_[kConsumer][consumer_key(group, connection)].take(of_a_second(consumer_rate), count, now);
+  if (group_rate != 0) buckets_[kGroup][group].take(of_a_second(group_rate), count, now);
 }
 
 void RateLimits::connection_closed(remoting::ConnectionId connection) {
@@ -102,12 +96,10 @@ void RateLimits::expire() {
   const int64_t now = clock_();
   std::lock_guard lock(mutex_);
   for (uint8_t kind = 0; kind < kKinds; ++kind) {
-    const auto rate = static_cast<double>(rate_of(static_cast<Kind>(kind)));
+    const bool limited = rate_of(static_cast<Kind>(kind)) != 0;
     auto& buckets = buckets_[kind];
-    for (auto at = buckets.begin(); at != buckets.end();) {
-      const double waited = static_cast<double>(now - at->second.filled_ms) / 1'000;
-      at = rate == 0 || at->second.tokens + waited * rate >= rate ? buckets.erase(at) : std::next(at);
-    }
+    for (auto at = buckets.begin(); at != buckets.end();)
+      at = !limited || at->second.is_full(now) ? buckets.erase(at) : std::next(at);
   }
 }
 

@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "broker/broker_config.h"
+#include "common/base/token_bucket.h"
 #include "common/remoting/remoting_server.h"
 
 namespace apogee::broker {
@@ -21,9 +22,9 @@ namespace apogee::broker {
 /// Rates are read from the configuration at each request. Thread: any.
 class RateLimits {
  public:
-  /// Milliseconds of a clock that does not go back.
+  /// Microseconds of a clock that does not go back.
   using Clock = std::function<int64_t()>;
-  explicit RateLimits(const BrokerConfig& config, Clock clock = steady_clock_ms);
+  explicit RateLimits(const BrokerConfig& config, Clock clock = steady_us);
 
   /// nullopt: the messages may be stored, and are counted. Else the remark for the flow-control code, naming the limit.
   /// `count` is asked only where there is a limit.
@@ -41,18 +42,11 @@ class RateLimits {
   void expire();
   [[nodiscard]] size_t size() const;
 
-  static int64_t steady_clock_ms();
-
  private:
-  struct Bucket {
-    double tokens = 0;
-    int64_t filled_ms = 0;
-  };
-  using Buckets = std::map<std::string, Bucket, std::less<>>;
+  using Buckets = std::map<std::string, TokenBucket, std::less<>>;
   enum Kind : uint8_t { kTopic, kClient, kConsumer, kGroup, kKinds };
 
   [[nodiscard]] int64_t rate_of(Kind kind) const;
-  Bucket& fill(Kind kind, const std::string& key, int64_t rate, int64_t now);
 
   const BrokerConfig& config_;
   const Clock clock_;

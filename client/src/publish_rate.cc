@@ -1,25 +1,17 @@
 #include "client/src/publish_rate.h"
 
 #include <algorithm>
-#include <chrono>
 #include <string>
 #include <utility>
 
 namespace apogee {
 
-int64_t steady_us() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 Result<bool> PublishRate::admit(int64_t messages, int64_t now_us, int64_t deadline_us, std::function<void()> later) {
   if (!limited()) return true;
-  const double interval = 1e6 / options_.per_second;
+  const TokenBucket::Rate rate{options_.per_second, static_cast<double>(options_.burst)};
+  const auto count = static_cast<double>(messages);
   std::lock_guard lock(mutex_);
-  const double from = std::max(empty_until_us_, static_cast<double>(now_us));
-  // More messages than fit into the bucket go when it is full, and those that follow wait the longer.
-  const auto needed = static_cast<double>(std::min(messages, options_.burst));
-  const auto due = static_cast<int64_t>(from + (needed - static_cast<double>(options_.burst)) * interval);
+  const auto due = static_cast<int64_t>(bucket_.due_us(rate, count, now_us));
   const bool now = waiting_.empty() && due <= now_us;
   if (!now && due > deadline_us) {
     return Error{Errc::kBusy, "publish_rate_max: the message's turn would come " +
@@ -28,7 +20,7 @@ Result<bool> PublishRate::admit(int64_t messages, int64_t now_us, int64_t deadli
   if (!now && waiting_.size() >= options_.waiting_max) {
     return Error{Errc::kBusy, "publish_rate_max: " + std::to_string(waiting_.size()) + " sends wait already"};
   }
-  empty_until_us_ = from + static_cast<double>(messages) * interval;
+  bucket_.take(rate, count, now_us);
   if (now) return true;
   waiting_.push_back({due, std::move(later)});
   if (waiting_.size() == 1) wait_for_first(due);

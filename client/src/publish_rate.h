@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "apogee/result.h"
+#include "common/base/token_bucket.h"
 #include "common/loop/event_loop.h"
 
 namespace apogee {
@@ -37,10 +38,8 @@ class PublishRate {
   const Options options_;
   loop::EventLoop& loop_;
   std::mutex mutex_;
-  double empty_until_us_ = 0;    // when all that was taken is made up for; guarded by mutex_
+  TokenBucket bucket_;           // guarded by mutex_
   std::deque<Waiting> waiting_;  // guarded by mutex_
 };
-
-[[nodiscard]] int64_t steady_us();
 
 }  // namespace apogee

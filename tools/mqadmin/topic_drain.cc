@@ -75,7 +75,7 @@ struct TopicDrain::Mark {
 };
 
 TopicDrain::TopicDrain(apogee::AdminClient& client, DrainOptions options)
-    : client_(client), options_(std::move(options)), pacer_(options_.rate) {}
+    : client_(client), options_(std::move(options)) {}
 
 TopicDrain::~TopicDrain() { stop_lanes(); }
 
@@ -389,8 +389,14 @@ void TopicDrain::send_all(Lane& lane) {
     changed_.wait(lock, [&] { return stopping_ || !lane.waiting.empty(); });
     if (stopping_) return;
     auto copy = lane.waiting.front();
-    const auto at = pacer_.next();
-    if (at > Clock::now() && changed_.wait_until(lock, at, [this] { return stopping_; })) return;
+    if (options_.rate > 0) {
+      const int64_t now_us = apogee::steady_us();
+      const apogee::TokenBucket::Rate evenly{options_.rate, 1};
+      const auto wait_us = static_cast<int64_t>(pace_.due_us(evenly, 1, now_us)) - now_us;
+      pace_.take(evenly, 1, now_us);
+      if (wait_us > 0 && changed_.wait_for(lock, std::chrono::microseconds(wait_us), [this] { return stopping_; }))
+        return;
+    }
     lock.unlock();
     auto sent = send(*copy);
     lock.lock();

@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "apogee/admin_client.h"
-#include "tools/mqadmin/pacer.h"
+#include "common/base/token_bucket.h"
 
 namespace mqadmin {
 
@@ -117,7 +117,7 @@ class TopicDrain {
 
   apogee::AdminClient& client_;
   DrainOptions options_;
-  Pacer pacer_;
+  apogee::TokenBucket pace_;  // guarded by mutex_
   std::vector<apogee::MessageQueue> targets_;
   /// Offsets copied before this run, beyond the committed ones, by from_of() of their queue.
   std::map<std::string, std::set<int64_t>> copied_before_;

@@ -12,7 +12,7 @@ namespace {
 struct Bench {
   FakeClock clock;
   BrokerConfig config;
-  RateLimits limits{config, clock.now()};
+  RateLimits limits{config, [now_ms = clock.now()] { return now_ms() * 1'000; }};
 
   std::string publish(const std::string& topic, remoting::ConnectionId connection = 1, int64_t messages = 1) {
     return limits.refuse_publishing(topic, connection, [messages] { return messages; }).value_or("");
