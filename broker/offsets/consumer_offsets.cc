@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "broker/state_db.h"
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
 #include "common/config/properties_file.h"
@@ -26,6 +27,7 @@ namespace apogee::broker {
 
 namespace {
 
+constexpr const char* kWhat = "the offsets database";
 constexpr const char* kJsonHashesKey = "mjson";
 
 struct TextHash {
@@ -51,14 +53,7 @@ std::string db_key(std::string_view name, int32_t queue_id) {
   return key;
 }
 
-Error db_error(const rocksdb::Status& status, const std::string& dir) {
-  const std::string text = dir + ": " + status.ToString();
-  if (status.IsIOError() && text.find("LOCK") != std::string::npos)
-    return {Errc::kAlreadyExists, "another process holds the offsets database, " + text};
-  if (status.IsCorruption()) return {Errc::kCorrupt, text};
-  if (status.IsNoSpace()) return {Errc::kDiskFull, text};
-  return {Errc::kIo, text};
-}
+Error db_error(const rocksdb::Status& status, const std::string& dir) { return state_db_error(status, dir, kWhat); }
 
 }  // namespace
 
@@ -166,21 +161,7 @@ ConsumerOffsets::~ConsumerOffsets() = default;
 
 Result<std::unique_ptr<ConsumerOffsets>> ConsumerOffsets::open(Options options, const Logger& logger) {
   auto impl = std::make_unique<Impl>(std::move(options), logger);
-  std::error_code error;
-  std::filesystem::create_directories(impl->options.db_dir, error);
-  if (error) return Error{Errc::kIo, impl->options.db_dir + ": " + error.message()};
-  rocksdb::Options db_options;
-  db_options.create_if_missing = true;
-  db_options.write_buffer_size = 4 << 20;
-  db_options.max_write_buffer_number = 2;
-  db_options.max_open_files = 64;
-  db_options.keep_log_file_num = 2;
-  db_options.max_log_file_size = 1 << 20;
-  db_options.compression = rocksdb::kNoCompression;
-  rocksdb::DB* db = nullptr;
-  rocksdb::Status status = rocksdb::DB::Open(db_options, impl->options.db_dir, &db);
-  if (!status.ok()) return db_error(status, impl->options.db_dir);
-  impl->db.reset(db);
+  APOGEE_TRY_ASSIGN(impl->db, open_state_db(impl->options.db_dir, kWhat));
   APOGEE_TRY(impl->load());
   return std::unique_ptr<ConsumerOffsets>(new ConsumerOffsets(std::move(impl)));
 }

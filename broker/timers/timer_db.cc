@@ -1,15 +1,14 @@
 #include "broker/timers/timer_db.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/options.h>
-#include <rocksdb/table.h>
 #include <rocksdb/write_batch.h>
 
 #include <algorithm>
 #include <filesystem>
 #include <utility>
 
+#include "broker/state_db.h"
 #include "common/base/bytes.h"
 
 // Keys of the database, all integers big-endian:
@@ -26,6 +25,7 @@ namespace apogee::broker {
 
 namespace {
 
+constexpr const char* kWhat = "the timer database";
 constexpr uint32_t kVersion = 1;
 constexpr size_t kStateBytes = 44, kDeliveredBytes = 33;
 
@@ -66,14 +66,7 @@ std::string_view view(const rocksdb::Slice& slice) { return {slice.data(), slice
 }  // namespace
 
 struct TimerDb::Impl {
-  [[nodiscard]] Error error_of(const rocksdb::Status& status) const {
-    const std::string text = dir + ": " + status.ToString();
-    if (status.IsIOError() && text.find("LOCK") != std::string::npos)
-      return {Errc::kAlreadyExists, "another process holds the timer database, " + text};
-    if (status.IsCorruption()) return {Errc::kCorrupt, text};
-    if (status.IsNoSpace()) return {Errc::kDiskFull, text};
-    return {Errc::kIo, text};
-  }
+  [[nodiscard]] Error error_of(const rocksdb::Status& status) const { return state_db_error(status, dir, kWhat); }
   [[nodiscard]] Status open();
   [[nodiscard]] Status load();
   [[nodiscard]] std::string state() const {
@@ -130,26 +123,7 @@ TimerDb::~TimerDb() {
 }
 
 Status TimerDb::Impl::open() {
-  std::error_code error;
-  std::filesystem::create_directories(dir, error);
-  if (error) return Error{Errc::kIo, dir + ": " + error.message()};
-  rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(8 << 20);
-  table.cache_index_and_filter_blocks = true;
-  rocksdb::Options options;
-  options.create_if_missing = true;
-  options.write_buffer_size = 4 << 20;
-  options.max_write_buffer_number = 2;
-  options.max_open_files = 64;
-  options.keep_log_file_num = 2;
-  options.max_log_file_size = 1 << 20;
-  options.compression = rocksdb::kNoCompression;
-  options.level_compaction_dynamic_level_bytes = true;
-  options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
-  rocksdb::DB* opened = nullptr;
-  rocksdb::Status status = rocksdb::DB::Open(options, dir, &opened);
-  if (!status.ok()) return error_of(status);
-  db.reset(opened);
+  APOGEE_TRY_ASSIGN(db, open_state_db(dir, kWhat));
   return load();
 }
 
