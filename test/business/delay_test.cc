@@ -19,11 +19,6 @@ namespace rc = remoting::response_code;
 
 namespace {
 
-int64_t now_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 std::vector<std::string> levels(const std::string& text) {
   return {"--messageDelayLevel", text, "--flushDelayOffsetInterval", "1000"};
 }
@@ -44,7 +39,7 @@ struct Arrived {
     consumer->set_concurrent_listener([this](const std::vector<ReceivedMessage>& messages, ConcurrentContext&) {
       std::lock_guard lock(mutex);
       for (const auto& message : messages) {
-        by_offset[message.queue_offset()] = {std::string(message.body()), now_ms()};
+        by_offset[message.queue_offset()] = {std::string(message.body()), wall_ms()};
         distinct.emplace(message.body());
       }
       return ConsumeResult::kSuccess;
@@ -85,7 +80,7 @@ TEST_CASE("delayed messages arrive when they are due, in order within a level", 
   for (int i = 0; i < kMessages; ++i) {
     const int level = i % 3 + 1;
     const std::string body = std::to_string(level) + ":" + std::to_string(i);
-    const int64_t before = now_ms();
+    const int64_t before = wall_ms();
     REQUIRE(producer.send(Message("Delay", body).set_tags("T").set_property("user", "v").set_delay_level(level)));
     due[body] = before + level * 1'000;
     pause(1ms);

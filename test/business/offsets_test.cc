@@ -13,11 +13,6 @@ namespace {
 constexpr const char* kTopic = "Offsets";
 constexpr const char* kGroup = "offset_readers";
 
-int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 /// One topic of one queue, so that what is consumed has one order.
 struct Bench {
   Bench() {

@@ -20,11 +20,6 @@ namespace {
 
 constexpr const char* kTopic = "Timed";
 
-int64_t wall_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
-
 /// A message as a consumer got it.
 struct Got {
   int64_t queue_offset = 0, store_ms = 0, due_ms = 0;

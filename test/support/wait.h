@@ -2,9 +2,16 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstdint>
 #include <mutex>
 
 namespace apogee::test {
+
+/// Of the system clock, since 1970.
+inline int64_t wall_ms() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
 
 /// Lets the time pass; for the pace of a load, never to wait for something.
 inline void pause(std::chrono::milliseconds time) {

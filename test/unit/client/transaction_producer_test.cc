@@ -56,6 +56,18 @@ struct Listener {
   }
 };
 
+/// A producer of group "tx" that has started, and a broker with the topic T.
+struct Bench {
+  FakeCluster cluster;
+  FakeBroker& broker = cluster.broker();
+  Listener listener;
+  TransactionProducer producer{config_of(cluster), listener.get()};
+  Bench() {
+    cluster.add_topic("T", 1);
+    REQUIRE(producer.start());
+  }
+};
+
 std::string text(const Command& command, const char* field) {
   return std::string(command.ext.get(field).value_or("-"));
 }
@@ -84,12 +96,10 @@ Command check_request(const std::string& store_host_ip, int32_t store_port, cons
 }  // namespace
 
 TEST_CASE("a transaction: the half message, execute, the end", "[client][transaction]") {
-  FakeCluster cluster;
-  cluster.add_topic("T", 1);
-  auto& broker = cluster.broker();
-  Listener listener;
-  TransactionProducer producer(config_of(cluster), listener.get());
-  REQUIRE(producer.start());
+  Bench bench;
+  auto& broker = bench.broker;
+  auto& listener = bench.listener;
+  auto& producer = bench.producer;
   struct Row {
     TransactionState state;
     bool throws;
@@ -187,12 +197,9 @@ TEST_CASE("a half message that is not stored well, or not at all", "[client][tra
 }
 
 TEST_CASE("brokers ask for the state of a transaction", "[client][transaction]") {
-  FakeCluster cluster;
-  cluster.add_topic("T", 1);
-  auto& broker = cluster.broker();
-  Listener listener;
-  TransactionProducer producer(config_of(cluster), listener.get());
-  REQUIRE(producer.start());
+  Bench bench;
+  auto& broker = bench.broker;
+  auto& listener = bench.listener;
   // Without any send it is a member of its group.
   REQUIRE(eventually([&] {
     for (const auto& request : broker.requests(RequestCode::kHeartBeat)) {
