@@ -42,6 +42,7 @@ void set_send_answer(remoting::Command& response, const SendAnswer& answer) {
   response.ext.set("queueId", answer.queue_id);
   response.ext.set("queueOffset", answer.queue_offset);
   if (!answer.unique_key.empty()) response.ext.set("transactionId", answer.unique_key);
+  if (!answer.recall_handle.empty()) response.ext.set("recallHandle", answer.recall_handle);
 }
 
 }  // namespace apogee::broker

@@ -14,6 +14,7 @@
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
+#include "common/message/recall_handle.h"
 #include "common/message/sys_flag.h"
 #include "common/remoting/response_code.h"
 
@@ -110,8 +111,9 @@ struct SendOperation::Pending {
   std::string unique_key;
   bool wait_store_ok = true;
   bool multi_tags = false;
-  bool half = false;  ///< of a transaction
-  bool dead = false;  ///< on its way to the dead letters
+  bool half = false;   ///< of a transaction
+  bool dead = false;   ///< on its way to the dead letters
+  int64_t due_ms = 0;  ///< of a timer
 };
 
 SendOperation::SendOperation(Parts parts)
@@ -285,7 +287,7 @@ void SendOperation::store_message(const PendingPtr& pending) {
   } else if (pending->half) {
     parts_.transactions->prepare(draft, std::move(done));
   } else {
-    parts_.put.put(draft, std::move(done));
+    parts_.put.put(draft, std::move(done), &pending->due_ms);
   }
 }
 
@@ -301,6 +303,10 @@ void SendOperation::answer(const PendingPtr& pending, const store::PutResult& re
     answer.queue_id = request.queue_id;
     answer.queue_offset = result.queue_offset;
     answer.unique_key = pending->unique_key;
+    if (pending->due_ms > 0 && parts_.config.recall_enabled && !is_retry_topic(request.topic) &&
+        !message::find_property(request.properties, property::kTimerDeleteUniqueKey))
+      answer.recall_handle = message::encode_recall_handle(
+          {request.topic, parts_.config.broker_name, pending->due_ms, pending->unique_key});
     parts_.stats.on_put(pending->half ? kHalfTopic : std::string_view(request.topic),
                         static_cast<int64_t>(result.offsets.size()), static_cast<int64_t>(body_bytes),
                         parts_.now_ms() - pending->begin_ms);

@@ -46,8 +46,9 @@ struct SendAnswer {
   // Where stored:
   std::string message_ids;  ///< offset ids; of a batch one a message, with commas
   int32_t queue_id = 0;
-  int64_t queue_offset = 0;  ///< of the first message
-  std::string unique_key;    ///< empty: a batch without
+  int64_t queue_offset = 0;   ///< of the first message
+  std::string unique_key;     ///< empty: a batch without
+  std::string recall_handle;  ///< of a timer, with recallMessageEnable
 };
 
 /// Checks a message and stores it. Thread: any; does not block on disk (a topic to be created is waited for by parking

@@ -179,6 +179,9 @@ Status Producer::send_oneway(const Message& message, const SendOptions& options)
   return impl_->send_oneway(message, options);
 }
 Status Producer::cancel_timer(const SendReceipt& receipt) { return impl_->cancel_timer(receipt); }
+Result<std::string> Producer::recall(const std::string& topic, const std::string& handle) {
+  return impl_->recall(topic, handle);
+}
 Result<SendReceipt> Producer::send_batch(const std::vector<Message>& messages, const SendOptions& options) {
   return impl_->wait_for("send_batch",
                          [&](SendCallback done) { impl_->send_list(messages, options, std::move(done)); });

@@ -58,6 +58,7 @@ class Producer::Impl {
   void send_list(const std::vector<Message>& messages, SendOptions options, SendCallback done);
   Result<SendReceipt> wait_for(const char* method, const std::function<void(SendCallback)>& start);
   Status cancel_timer(const SendReceipt& receipt);
+  Result<std::string> recall(const std::string& topic, const std::string& handle);
   Status send_oneway(const Message& message, const SendOptions& options);
   Result<std::vector<MessageQueue>> queues(const std::string& topic);
   void request(const Message& message, SendOptions options, RequestCallback done);
@@ -70,6 +71,7 @@ class Producer::Impl {
   void set_check_handler(std::function<void(remoting::Command)> handler) { check_handler_ = std::move(handler); }
   [[nodiscard]] ClientInstance& instance() { return instance_; }
   [[nodiscard]] const std::string& group() const { return group_; }  ///< with the namespace; after start()
+  [[nodiscard]] TraceWriter* trace() { return trace_.get(); }        ///< nullptr: no traces are wanted; after start()
 
  private:
   struct BatchRun;

@@ -5,6 +5,7 @@
 #include "client/src/producer_impl.h"
 #include "common/base/text.h"
 #include "common/message/property_names.h"
+#include "common/message/recall_handle.h"
 #include "common/message/sys_flag.h"
 
 namespace apogee {
@@ -98,6 +99,27 @@ Status Producer::Impl::cancel_timer(const SendReceipt& receipt) {
   return {};
 }
 
+Result<std::string> Producer::Impl::recall(const std::string& topic, const std::string& handle) {
+  APOGEE_TRY_ASSIGN(const auto wanted, message::decode_recall_handle(handle));
+  const std::string full = with_namespace(config_.name_space, topic);
+  if (wanted.topic != full) return Error{Errc::kInvalidArgument, "recall handle: it is not of topic " + topic};
+  APOGEE_TRY(queues(topic));  // so that the brokers of the topic are known
+  const auto address = instance_.request_address(wanted.broker_name);
+  if (!address) return Error{Errc::kNotFound, "broker " + wanted.broker_name + ": no master is known"};
+  Command request = Command::request(remoting::RequestCode::kRecallMessage);
+  request.ext.set("producerGroup", group_);
+  request.ext.set("topic", full);
+  request.ext.set("recallHandle", handle);
+  request.ext.set("bname", wanted.broker_name);
+  auto promise = std::make_shared<std::promise<Result<Command>>>();
+  auto result = promise->get_future();
+  instance_.call(*address, std::move(request), config_.send_timeout.count(),
+                 [promise](Result<Command> reply) { promise->set_value(std::move(reply)); });
+  APOGEE_TRY_ASSIGN(const auto reply, result.get());
+  if (reply.code != remoting::response_code::kSuccess) return broker_error(reply, "recall");
+  return std::string(reply.ext.get("msgId").value_or(""));
+}
+
 std::chrono::milliseconds Producer::Impl::timeout_of(const SendOptions& options) const {
   return options.timeout.count() > 0 ? options.timeout : config_.send_timeout;
 }
@@ -142,7 +164,7 @@ SendCallback Producer::Impl::traced(std::vector<TraceRecord> records, SendCallba
         auto& record = records[i];
         record.time_ms = begun_ms;
         record.region = receipt->region_id;
-        record.group = group_;
+        record.group = config_.group;
         record.store_host = address.value_or("");
         record.cost_ms = cost_ms;
         record.offset_msg_id = i < places.size() ? std::string(places[i]) : std::string();

@@ -317,6 +317,7 @@ Result<SendReceipt> read_send_reply(const Command& reply, const PreparedSend& se
   receipt.deliver_at_ms = send.deliver_at_ms;
   receipt.transaction_id = std::string(reply.ext.get("transactionId").value_or(""));
   receipt.region_id = std::string(reply.ext.get("MSG_REGION").value_or("DefaultRegion"));
+  receipt.recall_handle = std::string(reply.ext.get("recallHandle").value_or(""));
   receipt.trace_on = reply.ext.get("TRACE_ON").value_or("true") != "false";
   return receipt;
 }

@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <future>
+#include <optional>
+#include <string_view>
 #include <utility>
 
 #include "client/src/listener_pool.h"
@@ -20,6 +22,7 @@ namespace property = message::property;
 namespace {
 
 constexpr const char* kDefaultTopic = "TBW102";
+constexpr std::string_view kDefaultRegion = "DefaultRegion";
 constexpr auto kChecksEndWithin = std::chrono::seconds(10);
 
 int32_t decision_of(TransactionState state) {
@@ -57,7 +60,11 @@ class TransactionProducer::Impl {
   struct Half {
     int64_t queue_offset = 0, log_offset = 0;
     std::string topic, broker_name, msg_id, transaction_id;
+    std::optional<TraceRecord> trace;  ///< of its end, as far as it is known before; none: it is not traced
   };
+  /// What a trace says of the message; none where no traces are wanted.
+  [[nodiscard]] std::optional<TraceRecord> trace_of(const std::string& topic, std::string_view tags,
+                                                    std::string_view keys, std::string_view region, bool trace_on);
   void end(const std::string& address, const Half& half, TransactionState state, bool from_check);
   void on_check(const Command& request);  ///< on the loop
   void check(const Half& half, const std::string& address, const ReceivedMessage& message);
@@ -127,12 +134,29 @@ Result<TransactionReceipt> TransactionProducer::Impl::send_in_transaction(const 
   if (auto address = inner().instance().broker_address(broker)) {
     end(*address,
         {receipt.sent.queue_offset, place->physical_offset, with_namespace(config_.name_space, message.topic()), broker,
-         receipt.sent.msg_id, receipt.sent.transaction_id},
+         receipt.sent.msg_id, receipt.sent.transaction_id,
+         trace_of(message.topic(), message.tags(), message.keys(), receipt.sent.region_id, receipt.sent.trace_on)},
         receipt.state, false);
   } else {
     logger().warn("transaction {}: broker {} is gone, it will ask", receipt.sent.transaction_id, broker);
   }
   return receipt;
+}
+
+std::optional<TraceRecord> TransactionProducer::Impl::trace_of(const std::string& topic, std::string_view tags,
+                                                               std::string_view keys, std::string_view region,
+                                                               bool trace_on) {
+  const TraceWriter* writer = inner().trace();
+  if (writer == nullptr || !trace_on || !writer->traces(topic)) return std::nullopt;
+  TraceRecord record;
+  record.kind = admin::TraceKind::kEndTransaction;
+  record.region = region.empty() ? kDefaultRegion : region;
+  record.group = config_.group;
+  record.topic = topic;
+  record.tags = tags;
+  record.keys = keys;
+  record.type = admin::TraceMessageType::kCommit;  // as in Java, whatever is decided
+  return record;
 }
 
 void TransactionProducer::Impl::end(const std::string& address, const Half& half, TransactionState state,
@@ -150,6 +174,15 @@ void TransactionProducer::Impl::end(const std::string& address, const Half& half
   inner().instance().rpc().send_oneway(address, std::move(request), [this, id = half.transaction_id](Status written) {
     if (!written) logger().warn("transaction {}: its end could not be told: {}", id, written.error().message);
   });
+  if (!half.trace) return;
+  TraceRecord record = *half.trace;
+  record.time_ms = now_ms();
+  record.msg_id = half.msg_id;
+  record.store_host = address;
+  record.transaction_id = half.transaction_id;
+  record.transaction_state = to_string(state);
+  record.from_check = from_check;
+  inner().trace()->add({std::move(record)});
 }
 
 void TransactionProducer::Impl::on_check(const Command& request) {
@@ -169,6 +202,9 @@ void TransactionProducer::Impl::on_check(const Command& request) {
   half.broker_name = broker;
   half.msg_id = message->msg_id();
   half.transaction_id = std::string(request.ext.get("transactionId").value_or(half.msg_id));
+  half.trace = trace_of(without_namespace(config_.name_space, message->topic()), message->tags(), message->keys(),
+                        message->property(property::kMessageRegion).value_or(""),
+                        message->property(property::kTraceOn) != "false");
   // A broker of 4.9 does not say its name, but every one has stored its own address in the message.
   auto address = broker.empty() ? std::nullopt : inner().instance().broker_address(broker);
   if (!address) address = message->store_host();

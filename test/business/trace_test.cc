@@ -4,7 +4,7 @@
 
 #include "common/base/text.h"
 #include "common/message/property_names.h"
-#include "test/integration/sdk_bench.h"
+#include "test/business/transaction_bench.h"
 #include "test/support/raw_requests.h"
 #include "test/support/run_program.h"
 
@@ -131,6 +131,73 @@ TEST_CASE("trace: the life of a message from its producer to two groups, by the 
   CHECK(json["records"][0]["storeHost"] == cluster.broker());
   printed = run_program("tools/mqadmin", {"queryMsgTraceById", "-n", cluster.namesrv(), "-i", "nothing"}, {});
   CHECK(printed.out.find("No trace of this message") != std::string::npos);
+}
+
+TEST_CASE("trace: how transactions end, by execute and by check, and none where the broker wants none",
+          "[business][trace][transactions]") {
+  Cluster cluster(impatient({"--traceTopicEnable", "true"}));
+  cluster.create_topic(kTransactionTopic, 1);
+  Ledger ledger;
+  ledger.execute = [](const std::string& body) {
+    if (body == "asked") return TransactionState::kUnknown;
+    return body == "back" ? TransactionState::kRollback : TransactionState::kCommit;
+  };
+  ledger.check = [](const std::string&) { return TransactionState::kCommit; };
+  auto config = transaction_config(cluster);
+  config.enable_trace = true;
+  TransactionProducer producer(config, ledger.listener());
+  REQUIRE(producer.start());
+  AdminClient admin(admin_config(cluster));
+  auto send = [&](const std::string& body) {
+    auto receipt =
+        producer.send_in_transaction(Message(kTransactionTopic, body).set_tags("created").set_keys("k " + body));
+    REQUIRE(receipt);
+    return receipt->sent;
+  };
+  auto ends_of = [&](const std::string& id) {
+    std::vector<admin::TraceRecord> ends;
+    for (auto& record : trace_of(admin, id).records)
+      if (record.kind == TraceKind::kEndTransaction) ends.push_back(std::move(record));
+    return ends;
+  };
+  const auto done = send("done"), back = send("back"), asked = send("asked");
+  REQUIRE(eventually([&] { return ends_of(asked.msg_id).size() == 2 && ends_of(back.msg_id).size() == 1; }, 60s));
+  REQUIRE(eventually([&] { return trace_of(admin, done.msg_id).records.size() == 2; }, 60s));
+  const auto life = trace_of(admin, done.msg_id).records;
+  CHECK(life[0].kind == TraceKind::kPub);
+  CHECK(life[0].type == admin::TraceMessageType::kHalf);
+  const auto& end = life[1];
+  CHECK(end.kind == TraceKind::kEndTransaction);
+  CHECK(end.type == admin::TraceMessageType::kCommit);
+  CHECK(end.group == kTransactionProducers);
+  CHECK(end.topic == kTransactionTopic);
+  CHECK(end.tags == "created");
+  CHECK(end.keys == "k done");
+  CHECK(end.region == "DefaultRegion");
+  CHECK(end.store_host == cluster.broker());
+  CHECK(end.transaction_id == done.transaction_id);
+  CHECK(end.transaction_state == "COMMIT_MESSAGE");
+  CHECK_FALSE(end.from_check);
+  CHECK(ends_of(back.msg_id)[0].transaction_state == "ROLLBACK_MESSAGE");
+  const auto both = ends_of(asked.msg_id);
+  CHECK(both[0].transaction_state == "UNKNOW");
+  CHECK_FALSE(both[0].from_check);
+  CHECK(both[1].transaction_state == "COMMIT_MESSAGE");
+  CHECK(both[1].from_check);
+  CHECK(both[1].tags == "created");
+  CHECK(both[1].keys == "k asked");
+
+  auto printed = run_program("tools/mqadmin", {"queryMsgTraceById", "-n", cluster.namesrv(), "-i", asked.msg_id}, {});
+  CHECK(printed.exit_code == 0);
+  for (auto text : {"EndTrans", "UNKNOW", "COMMIT_MESSAGE"}) {
+    INFO(text);
+    CHECK(printed.out.find(text) != std::string::npos);
+  }
+
+  REQUIRE(admin.update_broker_config(cluster.broker(), "traceOn", "false"));
+  const auto quiet = send("quiet");
+  REQUIRE(producer.shutdown());  // writes what is left
+  CHECK(trace_of(admin, quiet.msg_id).records.empty());
 }
 
 TEST_CASE("trace: none where the broker says TRACE_ON=false, and none of traces", "[business][trace]") {

@@ -83,6 +83,8 @@ struct SendReceipt {
   std::string region_id;
   int64_t deliver_at_ms = 0;  ///< since 1970, of a message with an instant (set_deliver_at, ..._after); 0: none
   bool trace_on = true;       ///< whether the broker wants traces
+  /// Of a message with an instant, from brokers with recallMessageEnable: what recall() takes it back by.
+  std::string recall_handle;
   /// Of a list that send_batch() had to split: the receipt of each part; the fields above are of all of them.
   std::vector<SendReceipt> parts;
 };
@@ -151,6 +153,12 @@ class Producer {
   /// Errors: those of a send; kInvalidArgument when the receipt names no instant; kBroker with code 13 when the
   /// instant is over.
   [[nodiscard]] Status cancel_timer(const SendReceipt& receipt);
+
+  /// The same by the handle of the send's receipt, which may come from another producer or process.
+  /// Returns the id of the message. Errors: kInvalidArgument for a handle of another topic, or for none at all;
+  /// kNotFound (no route to the handle's broker), kTimeout, kNetwork, kClosed; kBroker with code 16 (the broker has
+  /// recallMessageEnable=false), 17 (no such topic) or 604 (the instant is over). Refused in a callback.
+  [[nodiscard]] Result<std::string> recall(const std::string& topic, const std::string& handle);
 
   /// They must have one topic and one wait_store_ok, and go to one queue. All messages or none, unless they have more
   /// than message_bytes_max bytes: then they are sent as several batches one after the other, of which each is stored
