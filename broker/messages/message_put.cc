@@ -8,13 +8,18 @@ namespace apogee::broker {
 namespace property = message::property;
 
 ParkedAt park(const store::MessageDraft& draft, std::string_view topic, int32_t queue_id) {
-  ParkedAt parked{std::string(topic), queue_id, std::string(draft.properties)};
+  ParkedAt parked{std::string(topic), queue_id, std::string(draft.properties), 0};
   message::set_property(parked.properties, property::kRealTopic, draft.topic);
   message::set_property(parked.properties, property::kRealQueueId, std::to_string(draft.queue_id));
   return parked;
 }
 
-void MessagePut::put(const store::MessageDraft& draft, store::PutCallback done) {
+bool refused_for_good(const store::PutResult& result) {
+  return result.status == store::PutStatus::kMessageIllegal ||
+         result.status == store::PutStatus::kPropertiesSizeExceeded;
+}
+
+void MessagePut::put(const store::MessageDraft& draft, store::PutCallback done, int64_t* due_ms) {
   for (const auto& rule : rules_) {
     auto parked = rule(draft);
     if (!parked) {
@@ -25,6 +30,7 @@ void MessagePut::put(const store::MessageDraft& draft, store::PutCallback done) 
       return done(std::move(result));
     }
     if (!*parked) continue;
+    if (due_ms != nullptr) *due_ms = (*parked)->due_ms;
     store::MessageDraft waiting = draft;
     waiting.topic = (*parked)->topic;
     waiting.queue_id = (*parked)->queue_id;

@@ -18,9 +18,14 @@ struct ParkedAt {
   std::string topic;
   int32_t queue_id = 0;
   std::string properties;  ///< all of them, in place of the message's
+  int64_t due_ms = 0;      ///< of a timer: its instant, ms since 1970
 };
 /// The message as it waits in another topic: its properties, with REAL_TOPIC and REAL_QID of the draft.
 [[nodiscard]] ParkedAt park(const store::MessageDraft& draft, std::string_view topic, int32_t queue_id);
+
+/// Whether the store refuses a message for what it is, so that the same message is refused again, and not for its own
+/// state. Another maxMessageSize may change that.
+[[nodiscard]] bool refused_for_good(const store::PutResult& result);
 
 /// Looks at a message on its way into the store. nullopt: it is none of this rule's. Errors: kInvalidArgument (the
 /// message is refused as illegal, with the error's text as detail), all others (the store's service is not available).
@@ -36,8 +41,8 @@ class MessagePut {
   /// Rules are asked in the order of adding; the first that parks or refuses a message decides. Before anybody puts.
   void add_rule(PutRule rule) { rules_.push_back(std::move(rule)); }
 
-  /// As MessageStore::append, to where the rules say.
-  void put(const store::MessageDraft& draft, store::PutCallback done);
+  /// As MessageStore::append, to where the rules say. `due_ms` gets the instant of a timer before `done` is called.
+  void put(const store::MessageDraft& draft, store::PutCallback done, int64_t* due_ms = nullptr);
   /// As MessageStore::append, whatever the rules: for a message that has waited already, and for dead letters.
   void deliver(const store::MessageDraft& draft, store::PutCallback done) { store_.append(draft, std::move(done)); }
   /// As MessageStore::append_batch. No rules: the messages of a batch cannot be delayed.

@@ -2,6 +2,10 @@
 
 #include <utility>
 
+#include "common/message/message_id.h"
+#include "common/message/properties.h"
+#include "common/message/property_names.h"
+
 namespace apogee::broker {
 
 Result<StoredCopy> StoredCopy::of(SharedBytes record) {
@@ -15,6 +19,12 @@ Result<StoredCopy> StoredCopy::of(SharedBytes record) {
   copy.prepared_transaction_offset = copy.record.prepared_transaction_offset;
   copy.properties = std::string(copy.record.properties);
   return copy;
+}
+
+std::string StoredCopy::name() const {
+  const auto key = message::find_property(record.properties, message::property::kUniqueKey);
+  return "message " + message::encode_offset_message_id(record.store_host, record.physical_offset) + ", key " +
+         std::string(key.value_or("(none)")) + ", for " + topic + "[" + std::to_string(queue_id) + "]";
 }
 
 store::MessageDraft StoredCopy::draft(const store::HostAddress& store_host) const {

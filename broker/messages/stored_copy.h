@@ -25,6 +25,9 @@ struct StoredCopy {
 
   /// A copy in which nothing is different yet. Error: kCorrupt.
   [[nodiscard]] static Result<StoredCopy> of(SharedBytes record);
+  /// What an error line says to find the message again: its id, key and where it should have gone. By the id it can be
+  /// read (mqadmin queryMsgById) until its file of the log goes.
+  [[nodiscard]] std::string name() const;
   /// Points into this copy.
   [[nodiscard]] store::MessageDraft draft(const store::HostAddress& store_host) const;
 };

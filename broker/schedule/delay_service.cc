@@ -25,6 +25,7 @@ constexpr int32_t kLevelsAlways = 18;
 constexpr int32_t kLevelsMax = 1'000;
 constexpr int32_t kEntriesOfOneLook = 256;  // then the other levels have their turn
 constexpr int64_t kRetryMs = 100;
+constexpr int kRefusalsForGoodMax = 3;
 constexpr int64_t kClockCheckMs = 1'000;  // the longest sleep while anything waits: the clock may have been set
 constexpr int64_t kFailureLogMs = 60'000;
 constexpr int64_t kNever = std::numeric_limits<int64_t>::max();
@@ -185,6 +186,7 @@ bool DelayService::deliver(Level& level, const store::QueueEntry& entry) {
   auto skip = [&](const char* why) {
     parts_.logger.error("delay level {}: message {} (log offset {}) is skipped: {}", level.number(),
                         level.offset.load(), entry.physical_offset, why);
+    skipped_.fetch_add(1, std::memory_order_relaxed);
     return true;
   };
   auto bytes = parts_.store.record_at(entry.physical_offset);
@@ -204,16 +206,29 @@ bool DelayService::deliver(Level& level, const store::QueueEntry& entry) {
   copy->wait_store_ok = false;
   if (!topic_is_there(level, copy->topic)) return false;
   const auto result = put_and_wait(copy->draft(store_host_));
+  if (!result.stored() && refused_for_good(result) && ++level.refusals_for_good >= kRefusalsForGoodMax) {
+    parts_.logger.error("delay level {}: {} is not delivered, because the store refuses it: {}", level.number(),
+                        copy->name(), result.detail);
+    skipped_.fetch_add(1, std::memory_order_relaxed);
+    recovered(level);
+    return true;
+  }
   if (!result.stored()) {
     note_failure(level, copy->topic, result.detail);
     return false;
   }
   delivered_.fetch_add(1, std::memory_order_relaxed);
+  recovered(level);
+  return true;
+}
+
+// The present message is over.
+void DelayService::recovered(Level& level) {
+  level.refusals_for_good = 0;
   if (level.failing_since_ms != 0)
     parts_.logger.info("delay level {} is delivered again, after {} ms", level.number(),
                        parts_.now_ms() - level.failing_since_ms);
   level.failing_since_ms = 0;
-  return true;
 }
 
 // The retry topic of a group that is still there is made again, and waited for. Any other topic need not be there: the
@@ -325,7 +340,7 @@ bool DelayService::may_remove(store::LogOffset new_begin) const {
 }
 
 std::map<std::string, std::string> DelayService::figures() const {
-  std::map<std::string, std::string> figures;
+  std::map<std::string, std::string> figures{{"scheduleMessagesSkipped", std::to_string(skipped_.load())}};
   for (const auto& level : levels_) {
     const int64_t max = parts_.store.max_offset(kScheduleTopic, level.queue_id);
     if (max > 0)

@@ -26,7 +26,9 @@ namespace apogee::broker {
 /// order they are due, and the entry of each says when; so the one thread here sleeps until the first of the heads is
 /// due, or until a message comes into a level that was empty. What waits costs nothing.
 /// A message is delivered in order within its level, at least once: a put that fails is tried again, and what was
-/// delivered after the last save() is delivered again after a crash.
+/// delivered after the last save() is delivered again after a crash. A message that the store refuses for what it is
+/// (because maxMessageSize became smaller, say) is tried three times, then passed over with an error line that names
+/// it.
 class DelayService {
  public:
   struct Parts {
@@ -68,7 +70,8 @@ class DelayService {
   /// For MessageStore::set_removal_listener: whether nothing in front of this offset of the log waits, nor would again
   /// after a crash. A file that holds such a message stays until the message is delivered. Thread: any.
   [[nodiscard]] bool may_remove(store::LogOffset new_begin) const;
-  /// For GET_BROKER_RUNTIME_INFO: "scheduleMessageOffset_LEVEL" is "next offset,max offset". Thread: any.
+  /// For GET_BROKER_RUNTIME_INFO: "scheduleMessageOffset_LEVEL" is "next offset,max offset"; scheduleMessagesSkipped is
+  /// how many could not be delivered. Thread: any.
   [[nodiscard]] std::map<std::string, std::string> figures() const;
   [[nodiscard]] int64_t delivered_total() const { return delivered_.load(std::memory_order_relaxed); }
 
@@ -81,6 +84,7 @@ class DelayService {
     int64_t next_ms = 0;             ///< when to look again; of the thread
     int64_t failing_since_ms = 0;    ///< 0: the last put went well; of the thread
     int64_t failure_logged_ms = 0;   ///< of the thread
+    int refusals_for_good = 0;       ///< of the present message; of the thread
     [[nodiscard]] int32_t number() const { return queue_id + 1; }
   };
   /// What became of one put; given back on any thread.
@@ -95,6 +99,7 @@ class DelayService {
   void look(Level& level);
   void look_at_end(Level& level);
   [[nodiscard]] bool deliver(Level& level, const store::QueueEntry& entry);
+  void recovered(Level& level);
   [[nodiscard]] bool topic_is_there(Level& level, const std::string& topic);
   [[nodiscard]] store::PutResult put_and_wait(const store::MessageDraft& draft);
   void note_failure(Level& level, const std::string& topic, const std::string& why);
@@ -103,7 +108,7 @@ class DelayService {
   std::deque<Level> levels_;  // as many as ever after load()
   store::HostAddress store_host_;
   std::set<std::string> missing_topics_;  // that were logged; of the thread
-  std::atomic<int64_t> delivered_{0};
+  std::atomic<int64_t> delivered_{0}, skipped_{0};
   Outcome outcome_;
 
   std::mutex mutex_;

@@ -105,6 +105,7 @@ PutRule timer_rule(std::function<TimerLimits()> limits, NowMs now_ms) {
     APOGEE_TRY_ASSIGN(const auto wish, timer_wish(draft.properties, now));
     if (!wish.due_ms || *wish.due_ms <= now) return std::optional<ParkedAt>();
     ParkedAt parked = park(draft, kTimerTopic, 0);
+    parked.due_ms = *wish.due_ms;
     // Bookkeeping of ours, which nobody may send.
     for (auto name : {property::kTimerRollTimes, property::kTimerRollFrom})
       if (message::find_property(parked.properties, name)) message::remove_property(parked.properties, name);

@@ -30,9 +30,8 @@ constexpr auto kSyncInterval = milliseconds(1'000);
 /// How long may_remove() waits on the store-keeper's thread.
 constexpr auto kGrantWait = milliseconds(300);
 constexpr auto kRetryAtOnce = milliseconds(50), kRetryMax = milliseconds(1'000);
-/// What the store refuses for its own sake, or what cannot be read, is tried again so often.
-constexpr auto kPutOffWait = milliseconds(10'000);
-constexpr int kUnreadableTries = 3;
+/// What the store refuses for what it is, or what cannot be read, is tried so often.
+constexpr int kTriesMax = 3;
 
 }  // namespace
 
@@ -147,6 +146,7 @@ TimerService::Figures TimerService::figures() const {
   figures.delivered_total = delivered_total_.load();
   figures.cancelled_total = cancelled_total_.load();
   figures.rolled_total = rolled_total_.load();
+  figures.lost_total = lost_total_.load();
   const int64_t due = next_due_ms_.load();
   if (const int64_t now = parts_.now_ms(); due < now) figures.read_behind_ms = now - due;
   figures.offset_behind = std::max<int64_t>(0, parts_.store.max_offset(kTimerTopic, 0) - progress_.load());
@@ -159,6 +159,7 @@ std::map<std::string, std::string> TimerService::figure_table() const {
           {"timerDeliveredTotal", std::to_string(now.delivered_total)},
           {"timerCancelledTotal", std::to_string(now.cancelled_total)},
           {"timerRolledTotal", std::to_string(now.rolled_total)},
+          {"timerLostTotal", std::to_string(now.lost_total)},
           {"timerReadBehind", std::to_string(now.read_behind_ms)},
           {"timerOffsetBehind", std::to_string(now.offset_behind)}};
 }
@@ -351,11 +352,21 @@ std::vector<store::PutResult> TimerService::put_all(const std::vector<StoredCopy
   return std::move(shared->results);
 }
 
-void TimerService::put_off(const TimerEntry& entry, const std::string& why) {
+// False: it is to be tried again in a while. True: it was tried often enough.
+bool TimerService::given_up(const TimerEntry& entry, const std::string& why, const StoredCopy* copy) {
   auto& waits = put_off_[entry.offset];
-  if (waits.times++ == 0)
-    parts_.logger.error("the timer at {} of the log, due at {}, waits: {}", entry.offset, entry.due_ms, why);
-  waits.until = Clock::now() + kPutOffWait;
+  const std::string name = copy == nullptr ? "no message can be read" : copy->name();
+  if (++waits.times >= kTriesMax) {
+    parts_.logger.error("the timer at {} of the log, due at {}, is lost: {}: {}", entry.offset, entry.due_ms, name,
+                        why);
+    put_off_.erase(entry.offset);
+    ++lost_total_;
+    return true;
+  }
+  if (waits.times == 1)
+    parts_.logger.error("the timer at {} of the log, due at {}, waits: {}: {}", entry.offset, entry.due_ms, name, why);
+  waits.until = Clock::now() + milliseconds(options_.put_off_ms);
+  return false;
 }
 
 Status TimerService::deliver(int64_t now) {
@@ -389,13 +400,7 @@ Status TimerService::deliver(int64_t now) {
       auto read = read_at(entry.offset);
       if (!read || read->copy.record.queue_offset != entry.queue_offset || read->waiting.due_ms != entry.due_ms) {
         const std::string why = read ? "another message is there" : read.error().message;
-        if (held != put_off_.end() && held->second.times >= kUnreadableTries) {
-          parts_.logger.error("the timer at {} of the log, due at {}, is lost: {}", entry.offset, entry.due_ms, why);
-          changes.removed.push_back(entry);
-          put_off_.erase(held);
-        } else {
-          put_off(entry, why);
-        }
+        if (given_up(entry, why)) changes.removed.push_back(entry);
         continue;
       }
       StoredCopy& copy = copies.emplace_back(std::move(read->copy));
@@ -417,9 +422,8 @@ Status TimerService::deliver(int64_t now) {
       changes.removed.push_back(entries[i]);
       changes.delivered.entries.push_back(entries[i]);
       changes.delivered.last_copy = std::max(changes.delivered.last_copy, result.offsets.front());
-    } else if (result.status == store::PutStatus::kMessageIllegal ||
-               result.status == store::PutStatus::kPropertiesSizeExceeded) {
-      put_off(entries[i], result.detail);
+    } else if (refused_for_good(result)) {
+      if (given_up(entries[i], result.detail, &copies[i])) changes.removed.push_back(entries[i]);
     } else {
       if (refusals_ == 0 && !refused) parts_.logger.warn("timers that are due wait: {}", result.detail);
       refused = true;
@@ -528,32 +532,43 @@ Status TimerService::roll(const std::vector<TimerEntry>& entries) {
     return {};
   }
   std::vector<StoredCopy> copies;
-  TimerDb::Changes lost;
+  std::vector<TimerEntry> rolled;  // as copies
+  TimerDb::Changes lost, refused;
   for (const auto& entry : entries) {
+    const auto held = put_off_.find(entry.offset);
+    if (held != put_off_.end() && held->second.until > Clock::now()) continue;
     auto read = read_at(entry.offset);
     if (!read || read->waiting.due_ms != entry.due_ms) {
       parts_.logger.error("the timer at {} of the log, due at {}, is lost: {}", entry.offset, entry.due_ms,
                           read ? "another message is there" : read.error().message);
       lost.removed.push_back(entry);
+      ++lost_total_;
       continue;
     }
     StoredCopy& copy = copies.emplace_back(std::move(read->copy));
+    rolled.push_back(entry);
     message::set_property(copy.properties, property::kTimerRollTimes, std::to_string(read->waiting.roll_times + 1));
     message::set_property(copy.properties, property::kTimerRollFrom, std::to_string(entry.offset));
     copy.wait_store_ok = false;
   }
   APOGEE_TRY(db_->apply(lost));
-  for (const auto& result : put_all(copies)) {
+  const auto results = put_all(copies);
+  if (results.empty()) idle_ = true;  // until those that were put off have their turn
+  for (size_t i = 0; i < results.size(); ++i) {
+    const auto& result = results[i];
     if (result.stored()) {
       ++rolled_total_;
       rolled_to_ = std::max(rolled_to_, result.queue_offset + 1);
+    } else if (refused_for_good(result)) {
+      // Else it would keep its file of the log for ever.
+      if (given_up(rolled[i], result.detail, &copies[i])) refused.removed.push_back(rolled[i]);
     } else {
       parts_.logger.warn("a timer in a log file that is to go was not appended again: {}", result.detail);
       refused_until_ = Clock::now() + kRetryMax;
       idle_ = true;
     }
   }
-  return {};
+  return db_->apply(refused);
 }
 
 }  // namespace apogee::broker

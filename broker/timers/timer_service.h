@@ -26,6 +26,8 @@ namespace apogee::broker {
 /// to be removed. Everything is rebuilt from the log where the database is missing or damaged; then what a checkpoint
 /// (written every five seconds and at stop) says was delivered is not delivered again.
 /// A crash repeats the deliveries of one batch, loss of power those of a second; nothing is lost by either.
+/// A timer that cannot be read, or that the store refuses for what it is (because maxMessageSize became smaller, say),
+/// is tried three times, 10 s apart, and then given up with an error line that names it; others do not wait for it.
 /// Times are the system clock's: when it is set back timers wait until it shows their time.
 class TimerService {
  public:
@@ -36,6 +38,7 @@ class TimerService {
     std::string apache_checkpoint_file;
     int64_t precision_ms = 1'000;  ///< timerPrecisionMs: a cancellation finds its message in the same unit of time
     int64_t checkpoint_interval_ms = 5'000;  ///< between writes of the checkpoint
+    int64_t put_off_ms = 10'000;             ///< between tries of a timer that cannot be delivered
   };
   struct Parts {
     store::MessageStore& store;
@@ -44,7 +47,7 @@ class TimerService {
     NowMs now_ms = system_now_ms;
   };
   struct Figures {
-    int64_t pending = 0, delivered_total = 0, cancelled_total = 0, rolled_total = 0;
+    int64_t pending = 0, delivered_total = 0, cancelled_total = 0, rolled_total = 0, lost_total = 0;
     int64_t read_behind_ms = 0;  ///< how late the next due message is
     int64_t offset_behind = 0;   ///< messages of the timer topic that are not in the database yet
   };
@@ -110,7 +113,7 @@ class TimerService {
   [[nodiscard]] bool is_target(store::LogOffset offset, const WaitingMessage& wanted) const;
   [[nodiscard]] std::vector<store::PutResult> put_all(const std::vector<StoredCopy>& copies);
   [[nodiscard]] int64_t unit_begin(int64_t due_ms) const;
-  void put_off(const TimerEntry& entry, const std::string& why);
+  [[nodiscard]] bool given_up(const TimerEntry& entry, const std::string& why, const StoredCopy* copy = nullptr);
   [[nodiscard]] Clock::duration wait_time();
 
   const Options options_;
@@ -143,7 +146,7 @@ class TimerService {
   store::LogOffset removal_wanted_ = -1, removal_granted_ = -1;  // guarded by mutex_
   Progress published_;                                           // of the checkpoint file; guarded by mutex_
   std::atomic<bool> arrived_{true};
-  std::atomic<int64_t> delivered_total_{0}, cancelled_total_{0}, rolled_total_{0};
+  std::atomic<int64_t> delivered_total_{0}, cancelled_total_{0}, rolled_total_{0}, lost_total_{0};
   std::atomic<int64_t> next_due_ms_{INT64_MAX}, pending_{0}, progress_{0};
   std::thread thread_;
 };

@@ -274,6 +274,33 @@ TEST_CASE("a message that cannot be stored is tried again, and those behind it w
   CHECK(bench.has_line("delay level 1 is delivered again"));
 }
 
+TEST_CASE("a message that the store refuses for what it is does not block its level", "[broker][delay]") {
+  DelayBench bench;
+  bench.open();
+  CHECK(bench.send(1, "before") == store::PutStatus::kOk);
+  for (const char* key : {"K1", "K2"})
+    CHECK(bench.send(1, std::string(500, 'x'), "T", 1, "UNIQ_KEY\x01" + std::string(key) + "\x02") ==
+          store::PutStatus::kOk);
+  CHECK(bench.send(1, "behind") == store::PutStatus::kOk);
+  bench.store->set_message_bytes_max(100);
+  bench.advance(1'000);
+  CHECK(apogee::test::eventually([&] { return bench.has_line("message 1 for T is tried again"); }));
+  CHECK(bench.bodies() == Bodies{"before"});  // it waits, until it was tried often enough
+  CHECK(apogee::test::eventually(
+      [&] {
+        bench.advance(100);
+        return bench.store->max_offset("T", 1) == 2;
+      },
+      std::chrono::seconds(60)));
+  CHECK(bench.bodies() == Bodies{"before", "behind"});
+  CHECK(bench.has_line("key K1, for T[1] is not delivered, because the store refuses it"));
+  CHECK(bench.has_line("key K2, for T[1] is not delivered, because the store refuses it"));
+  CHECK(bench.has_line("delay level 1 is delivered again"));
+  CHECK(bench.service->figures().at("scheduleMessagesSkipped") == "2");
+  CHECK(bench.service->delivered_total() == 2);
+  CHECK(bench.service->may_remove(0));
+}
+
 TEST_CASE("delayed messages whose topic is gone", "[broker][delay]") {
   DelayBench bench;
   bench.open();

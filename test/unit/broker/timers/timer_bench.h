@@ -54,7 +54,7 @@ struct TimerBench {
     put = std::make_unique<MessagePut>(*store);
     put->add_rule(timer_rule([this] { return limits; }, clock.now()));
     const auto store_open = std::chrono::steady_clock::now();
-    TimerService::Options timer_options{db_dir(), checkpoint(), dir.file("store/config/timercheck"), 1'000, 10};
+    TimerService::Options timer_options{db_dir(), checkpoint(), dir.file("store/config/timercheck"), 1'000, 10, 10};
     auto made = TimerService::open(timer_options, {*store, *put, quiet, clock.now()});
     if (!made) FAIL(made.error().message);
     timers = std::move(*made);

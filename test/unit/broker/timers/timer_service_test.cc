@@ -242,6 +242,43 @@ TEST_CASE("Timers: while the store refuses, what is due waits", "[broker][timer]
   timers.stop();
 }
 
+TEST_CASE("Timers: what cannot be delivered is given up after three tries, and nothing waits for it",
+          "[broker][timer][retention]") {
+  TimerBench bench;
+  bench.log_file_bytes = 64 << 10;
+  bench.start();
+  const int64_t due = bench.now() + 1'000;
+  bench.send_at(std::string(500, 'x'), due, "K1");
+  bench.send_at("well", due + 1);
+  REQUIRE(bench.waiting(2));
+  SECTION("because the store refuses it when it is due") {
+    bench.store->set_message_bytes_max(100);
+    bench.advance(1'001);
+    CHECK(bench.has({"well"}));
+  }
+  SECTION("because the store refuses it when its file of the log is to go") {
+    bench.store->set_message_bytes_max(100);
+    const auto end = bench.store->figures().log_max_offset;
+    REQUIRE(eventually([&] { return bench.timers->may_remove(end); }, std::chrono::seconds(60)));
+    CHECK(bench.timers->figures().rolled_total == 1);
+    bench.advance(1'001);
+    CHECK(bench.has({"well"}));
+  }
+  SECTION("because it cannot be read any more") {
+    const auto first = bench.store->queue_entries(kTimerTopic, 0, 0, 1).at(0).physical_offset;
+    std::fstream log(bench.dir.file("store/commitlog/00000000000000000000"),
+                     std::ios::in | std::ios::out | std::ios::binary);
+    log.seekp(first);
+    log.write("\0\0\0\0\0\0\0\0", 8);
+    log.close();
+    bench.advance(1'001);
+    CHECK(bench.has({"well"}));
+  }
+  CHECK(bench.waiting(0));
+  CHECK(bench.timers->figures().lost_total == 1);
+  CHECK(bench.timers->figures().delivered_total == 1);
+}
+
 TEST_CASE("Timers: before a file of the log goes its timers are appended again", "[broker][timer][retention]") {
   TimerBench bench;
   bench.log_file_bytes = 64 << 10;
