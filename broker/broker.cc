@@ -17,6 +17,7 @@
 #include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
+#include "broker/handlers/recall_handler.h"
 #include "broker/handlers/reply_handlers.h"
 #include "broker/handlers/send_handlers.h"
 #include "broker/handlers/transaction_handlers.h"
@@ -105,6 +106,8 @@ struct Broker::Impl {
 
   std::unique_ptr<DelayService> delays;
   std::unique_ptr<Transactions> transactions;
+  std::unique_ptr<RecallHandler> recall_handler;
+  std::unique_ptr<OffsetMovedEvents> moved_events;
   std::unique_ptr<TransactionHandlers> transaction_handlers;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
@@ -238,15 +241,19 @@ void Broker::Impl::build_handlers() {
   transaction_handlers = std::make_unique<TransactionHandlers>(*transactions, config);
   send_operation = std::make_unique<SendOperation>(
       SendOperation::Parts{config, *topics, *groups, *stats, *put, store_host, ip, system_now_ms, transactions.get()});
+  recall_handler =
+      std::make_unique<RecallHandler>(RecallHandler::Parts{config, *topics, *stats, *put, store_host, system_now_ms});
   send_handlers = std::make_unique<SendHandlers>(*send_operation, config, *limits);
   reply_handlers = std::make_unique<ReplyHandlers>(
       ReplyHandlers::Parts{config, *send_operation, *producers, calls, address, system_now_ms});
   send_back_handler = std::make_unique<SendBackHandler>(
       SendBackHandler::Parts{config, *topics, *groups, *stats, *store, *put, store_host, ip, logger});
+  moved_events = std::make_unique<OffsetMovedEvents>(
+      OffsetMovedEvents::Parts{*put, config.broker_name, store_host, logger, system_now_ms});
   pull_operation = std::make_unique<PullOperation>(
       PullOperation::Parts{config, *topics, *groups, *consumers, *offsets, *stats, *store, *held, *filters, *limits, ip,
                            system_now_ms, [this](std::function<void()> task) { return readers->post(std::move(task)); },
-                           memory_share_bytes(config.in_memory_ratio)});
+                           memory_share_bytes(config.in_memory_ratio), moved_events.get()});
   pull_handlers = std::make_unique<PullHandlers>(*pull_operation, config);
   queue_query_handlers = std::make_unique<QueueQueryHandlers>(*store);
   message_query_handlers = std::make_unique<MessageQueryHandlers>(*store, config);
@@ -292,6 +299,7 @@ void Broker::Impl::build_handlers() {
   requests->add(Code::kSendMessageV2, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_message_v2));
   requests->add(Code::kSendBatchMessage, RunsOn::kIoLoop, method_of(*send_handlers, &SendHandlers::send_batch));
   reply_handlers->add_rows(*requests);
+  requests->add(Code::kRecallMessage, RunsOn::kIoLoop, method_of(*recall_handler, &RecallHandler::recall));
   requests->add(Code::kConsumerSendMsgBack, RunsOn::kReaders,
                 method_of(*send_back_handler, &SendBackHandler::send_back));
   requests->add(Code::kPullMessage, RunsOn::kIoLoop, method_of(*pull_handlers, &PullHandlers::pull));

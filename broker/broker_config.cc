@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdlib>
+#include <thread>
 #include <utility>
 
 #include "broker/ignored_keys.h"
@@ -254,6 +255,10 @@ void add_store_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "a cancellation finds its message when both are due in the same unit of this length; deliveries are to "
                 "the millisecond all the same",
                 {"ms", false, false});
+  table.add_bool("recallMessageEnable", &config.recall_enabled,
+                 "answers to sends of timers have a handle by which RECALL_MESSAGE takes them back");
+  table.add_bool("allowRecallWhenBrokerNotWriteable", &config.recall_without_write_permission,
+                 "take timers back also while brokerPermission forbids to write");
 
   table.group("Log");
   table.add_string("logDir", &config.log_dir, "directory of broker.log; empty: no log file");
@@ -277,6 +282,8 @@ void add_unsupported_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_bool("authorizationEnabled", &config.authorization, "true is refused", locked);
   table.add_bool("transientStorePoolEnable", &config.transient_store_pool, "has no effect: the log is safer without it",
                  locked);
+  table.add_int("clientCallbackExecutorThreads", &config.processors, {0, INT32_MAX},
+                "has no effect: tools read here how many processors the machine has", locked);
 }
 
 }  // namespace
@@ -288,6 +295,7 @@ BrokerConfig::BrokerConfig() {
     if (!check_topic_name(std::string(1, c))) c = '_';  // the name is a topic too
   if (broker_name.empty()) broker_name = "DEFAULT_BROKER";
   std::string home = environment("HOME");
+  processors = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
   store_root = (home.empty() ? std::string(".") : home) + "/store";
   log_dir = default_log_dir();
 }
@@ -380,7 +388,8 @@ Result<std::vector<std::string>> check(const BrokerConfig& config) {
   APOGEE_TRY(check_replication(config, warnings));
   if (*std::max_element(levels->begin(), levels->end()) >= config.file_reserved_hours * kHourMs)
     warnings.emplace_back(
-        "messageDelayLevel: a delay is not shorter than fileReservedTime; messages may expire before they are due");
+        "messageDelayLevel: a delay is not shorter than fileReservedTime; files of the log stay until their delayed "
+        "messages are delivered, so the log keeps more than fileReservedTime");
   if (config.transient_store_pool)
     warnings.emplace_back("transientStorePoolEnable has no effect: what is acknowledged is in the page cache at least");
   return warnings;

@@ -138,6 +138,8 @@ struct BrokerConfig {
   config::Tunable<bool> timers_enabled = true;
   config::Tunable<int64_t> timer_delay_s_max = 259'200;
   int64_t timer_precision_ms = 1'000;
+  config::Tunable<bool> recall_enabled = false;
+  config::Tunable<bool> recall_without_write_permission = true;
 
   // Log.
   std::string log_dir;  ///< of broker.log; empty: no log file. Default: default_log_dir()
@@ -146,6 +148,7 @@ struct BrokerConfig {
   // Not in this release; check() refuses what would break a promise.
   bool dleger = false, controller_mode = false, acl = false, authentication = false, authorization = false;
   bool transient_store_pool = false;
+  int32_t processors = 1;  ///< default: those of this machine
   std::string store_type = "default";
 
   /// Fills in what depends on the machine: host name and $HOME.

@@ -212,6 +212,8 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
     answer.code = code::kPullRetryImmediately;  // it goes on behind what does not match
     answer.remark = to_string(store::GetStatus::kNoMatchedMessage);
   }
+  if (answer.code == code::kPullOffsetMoved && parts_.moved != nullptr && parts_.config.role != BrokerRole::kSlave)
+    parts_.moved->tell(request->group, request->topic, request->queue_id, progress.next, got.next_begin_offset);
   answer.next_begin_offset = got.next_begin_offset;
   answer.min_offset = got.min_offset;
   answer.max_offset = got.max_offset;

@@ -13,6 +13,7 @@
 #include "broker/limits/rate_limits.h"
 #include "broker/offsets/consumer_offsets.h"
 #include "broker/pull/held_pulls.h"
+#include "broker/pull/offset_moved_events.h"
 #include "broker/stats/broker_stats.h"
 #include "broker/topics/topic_table.h"
 #include "common/base/bytes.h"
@@ -74,6 +75,7 @@ class PullOperation {
     /// came in.
     std::function<bool(std::function<void()>)> post_reader;
     int64_t hot_bytes = INT64_MAX;  ///< end of the log that is taken to be in memory
+    OffsetMovedEvents* moved = nullptr;  ///< nullptr: offsets that are corrected are told to nobody
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
 

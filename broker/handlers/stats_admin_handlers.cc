@@ -7,6 +7,7 @@
 #include <limits>
 #include <utility>
 
+#include "broker/handlers/client_offset_handlers.h"
 #include "broker/handlers/group_admin_handlers.h"
 #include "broker/handlers/request_fields.h"
 #include "common/base/text.h"
@@ -102,6 +103,7 @@ void StatsAdminHandlers::runtime_info(const remoting::Caller& /*caller*/, remoti
   set("remainHowManyDataToFlush",
       human_bytes(static_cast<double>(std::max<int64_t>(figures.log_max_offset - figures.flushed_offset, 0))));
   set("remainTransientStoreBufferNumbs", std::numeric_limits<int32_t>::max());
+  set("totalMemKBytes", memory_share_bytes(100) / 1'024);
   set("commitLogDirCapacity", capacity_of(parts_.commit_log_dir));
   for (const char* name :
        {"timerReadBehind", "timerOffsetBehind", "timerCongestNum", "timerEnqueueTps", "timerDequeueTps"})

@@ -323,6 +323,9 @@ TEST_CASE("admin commands: a cluster written into files", "[admin_commands]") {
   (void)admin.text({"exportMetrics", "-c", kClusterName, "-f", directory.string()});
   auto metrics = read_file(directory / "metrics.json");
   CHECK(metrics["evaluateReport"]["broker-a"]["runtimeQuota"]["topicSize"] == 1);
+  const auto& machine = metrics["evaluateReport"]["broker-a"]["runtimeEnv"];
+  CHECK(machine["cpuNum"] == std::to_string(std::thread::hardware_concurrency()));
+  CHECK(std::stoll(machine["totalMemKBytes"].get<std::string>()) > 64 * 1'024);
   CHECK(metrics["totalData"]["totalTps"].contains("totalNormalInTps"));
   CHECK(contains(admin.failure({"exportMetrics", "-c", "Nowhere"}), "there is no cluster Nowhere"));
   CHECK(contains(admin.failure({"exportConfigs", "-c", kClusterName, "-f", "/proc/nowhere"}), "/proc/nowhere"));

@@ -117,21 +117,20 @@ struct Totals {
 
 void write_totals(JsonWriter& json, const Totals& totals, const char* tps, const char* day, const char* prefix,
                   bool capital) {
-  auto name = [&](const char* small, const char* big) { return std::string(prefix) + (capital ? big : small); };
-  json.key(tps)
-      .begin_object()
-      .member(name("normalInTps", "NormalInTps"), totals.in_tps)
-      .member(name("normalOutTps", "NormalOutTps"), totals.out_tps)
-      .member(name("scheduleInTps", "ScheduleInTps"), totals.schedule_tps)
-      .member(name("transInTps", "TransInTps"), totals.transaction_tps)
-      .end_object();
-  json.key(day)
-      .begin_object()
-      .member(name("normalOneDayInNum", "NormalOneDayInNum"), totals.in_day)
-      .member(name("normalOneDayOutNum", "NormalOneDayOutNum"), totals.out_day)
-      .member(name("scheduleOneDayInNum", "ScheduleOneDayInNum"), totals.schedule_day)
-      .member(name("transOneDayInNum", "TransOneDayInNum"), totals.transaction_day)
-      .end_object();
+  auto write = [&](const char* key, const char* infix, const char* unit, auto in, auto out, auto schedule, auto trans) {
+    auto name = [&](const char* small, const char* big, const char* way) {
+      return std::string(prefix) + (capital ? big : small) + infix + way + unit;
+    };
+    json.key(key)
+        .begin_object()
+        .member(name("normal", "Normal", "In"), in)
+        .member(name("normal", "Normal", "Out"), out)
+        .member(name("schedule", "Schedule", "In"), schedule)
+        .member(name("trans", "Trans", "In"), trans)
+        .end_object();
+  };
+  write(tps, "", "Tps", totals.in_tps, totals.out_tps, totals.schedule_tps, totals.transaction_tps);
+  write(day, "OneDay", "Num", totals.in_day, totals.out_day, totals.schedule_day, totals.transaction_day);
 }
 
 /// Languages and versions of the clients of these groups.

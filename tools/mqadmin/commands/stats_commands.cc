@@ -1,11 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "common/base/text.h"
 #include "tools/mqadmin/commands/commands.h"
 #include "tools/mqadmin/commands/lag_text.h"
 #include "tools/mqadmin/interrupt.h"
+#include "tools/mqadmin/offset_moves.h"
 
 // Figures of brokers, topics and groups.
 namespace mqadmin {
@@ -78,7 +80,8 @@ std::string trouble_of(Invocation& in, const std::string& group, const admin::Gr
   return "";
 }
 
-Status monitor_round(Invocation& in) {
+/// One round; `moves` is null where they are not followed.
+Status monitor_round(Invocation& in, OffsetMoves* moves) {
   APOGEE_TRY_ASSIGN(auto topics, in.client().topics());
   Table table({{"#Group", "group", 40},
                {"#Topic", "topic", 40},
@@ -90,6 +93,7 @@ Status monitor_round(Invocation& in) {
   for (const auto& topic : topics) {
     if (!apogee::is_retry_topic(topic)) continue;
     const std::string group = topic.substr(apogee::kRetryTopicPrefix.size());
+    if (group == kMonitorGroup) continue;  // it is us
     auto clients = in.client().group_clients(group);
     // Groups without members are for consumerProgress to show.
     if (!clients) continue;
@@ -103,15 +107,35 @@ Status monitor_round(Invocation& in) {
       table.row({group, name, clients->clients.size(), figures.total, figures.single_queue_max,
                  lag_time_cell(figures.lag_ms_max), trouble});
   }
+  Table moved({{"#Group", "group", 40},
+               {"#Topic", "topic", 40},
+               {"#Broker Name", "brokerName", 32},
+               {"#QID", "queueId", 4},
+               {"#Offset Wanted", "offsetRequest", 20},
+               {"#Offset Given", "offsetNew", 20},
+               {"#Time", "eventTimestamp"}});
+  if (moves != nullptr) {
+    for (const auto& [stored_ms, event] : moves->take()) {
+      const auto& queue = event.message_queue;
+      moved.row({event.consumer_group, queue.topic, queue.broker_name, queue.queue_id, event.offset_request,
+                 event.offset_new, time_cell(stored_ms, "-", false)});
+    }
+  }
   if (in.out.json()) {
     JsonWriter json;
     json.begin_object().member("time", now_ms()).key("groups");
     table.to_json(json);
+    json.key("offsetMoves");
+    moved.to_json(json);
     in.out.write(json.end_object());
     return {};
   }
   in.out.line(fmt::format("==== {} ====", human_time(now_ms())));
   in.out.rows(table);
+  if (!moved.empty()) {
+    in.out.line("Offsets that were asked for and do not exist:");
+    in.out.rows(moved);
+  }
   return {};
 }
 
@@ -227,9 +251,15 @@ Status run_start_monitoring(Invocation& in) {
   APOGEE_TRY_ASSIGN(auto interval, in.number('i', 60, 1, 86'400));
   APOGEE_TRY_ASSIGN(auto rounds, in.number('r', 0, 1, INT32_MAX));
   Interrupt interrupt;
+  // A single round is over before anything could come.
+  std::optional<OffsetMoves> moves;
+  if (rounds != 1) {
+    moves.emplace(in.name_servers());
+    APOGEE_TRY(moves->start());
+  }
   for (int64_t round = 0; rounds == 0 || round < rounds; ++round) {
     if (round > 0 && interrupt.came(std::chrono::seconds(interval))) break;
-    auto status = monitor_round(in);
+    auto status = monitor_round(in, moves ? &*moves : nullptr);
     // A NameServer that is away for a while is no reason to stop looking.
     if (!status && round == 0) return status;
     if (!status) in.out.line("WARN: " + status.error().message);

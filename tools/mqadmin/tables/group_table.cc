@@ -125,7 +125,9 @@ std::vector<CommandSpec> group_commands() {
       {"startMonitoring",
        "Groups and clients",
        "Show again and again how far behind the groups with members are, and what is wrong with them",
-       "Ctrl-C ends it. With --json one line a round.",
+       "With more than one round it also follows, as the group __MONITOR_CONSUMER, what brokers tell of pulls that "
+       "asked "
+       "for offsets which do not exist (topic OFFSET_MOVED_EVENT). Ctrl-C ends it. With --json one line a round.",
        "startMonitoring -i 60",
        {{'i', "interval", kOptional, "seconds between rounds (60)"},
         {'r', "rounds", kOptional, "end after so many rounds"}},
