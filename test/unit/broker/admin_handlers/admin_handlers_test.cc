@@ -2,6 +2,7 @@
 #include "broker/handlers/stats_admin_handlers.h"
 #include "broker/handlers/topic_admin_handlers.h"
 #include "common/remoting/bodies/kv_bodies.h"
+#include "common/remoting/bodies/request_mode_bodies.h"
 #include "test/unit/broker/support/handler_bench.h"
 #include "test/unit/broker/support/topic_bench.h"
 
@@ -495,6 +496,30 @@ TEST_CASE("GET_BROKER_RUNTIME_INFO has every figure that tools read", "[broker]"
   CHECK(table["dispatchBehindBytes"] == "1000");
   CHECK(table["remainHowManyDataToFlush"] == "2.0 KiB");
   CHECK(table["putMessageDistributeTime"].find("[0~10ms]:1 ") != std::string::npos);
+}
+
+TEST_CASE("SET_MESSAGE_REQUEST_MODE: every group pulls, and nothing else can be asked for", "[broker]") {
+  Bench bench;
+  bench.topics.add("T", 1);
+  bench.join("G", "T");
+  bench.groups.find_or_create("G");
+  auto asked = [&](const std::string& topic, const std::string& group, remoting::MessageRequestMode mode) {
+    auto request = request_of(RequestCode::kSetMessageRequestMode);
+    request.body = SharedBytes::from(remoting::encode(remoting::SetMessageRequestModeBody{topic, group, mode, 0}));
+    return ask(bench.group_admin, &GroupAdminHandlers::set_request_mode, std::move(request));
+  };
+  using Mode = remoting::MessageRequestMode;
+  CHECK(asked("T", "G", Mode::kPull).code == code::kSuccess);
+  const auto pop = asked("T", "G", Mode::kPop);
+  CHECK(pop.code == code::kRequestCodeNotSupported);
+  CHECK(pop.remark == "this broker has no POP consumption: the members of every group pull");
+  CHECK(asked("%RETRY%G", "G", Mode::kPull).code == code::kNoPermission);
+  CHECK(asked("None", "G", Mode::kPull).code == code::kTopicNotExist);
+  CHECK(asked("T", "None", Mode::kPull).code == code::kSubscriptionGroupNotExist);
+  auto broken = request_of(RequestCode::kSetMessageRequestMode);
+  broken.body = SharedBytes::from(std::string(R"({"mode":"PUSH"})"));
+  CHECK(ask(bench.group_admin, &GroupAdminHandlers::set_request_mode, std::move(broken)).code ==
+        code::kInvalidParameter);
 }
 
 TEST_CASE("GET_ALL_DELAY_OFFSET tells the progress of each level", "[broker]") {
