@@ -47,6 +47,9 @@ struct Bench {
   Bench() {
     cluster.create_topic(kTopic, 2);
     RawClient client(cluster.broker_port());
+    auto group = Command::request(RequestCode::kUpdateAndCreateSubscriptiongroup);
+    group.body = SharedBytes::from(std::string(R"({"groupName":")") + kGroup + "\"}");
+    call(client, std::move(group));
     for (int i = 0; i < 20; ++i) call(client, send_request({kTopic, i % 2, "m" + std::to_string(i)}));
     REQUIRE(eventually([&] { return figure(cluster.broker_port(), "dispatchBehindBytes") == 0; }, 60s));
   }
