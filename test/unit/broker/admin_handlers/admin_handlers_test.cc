@@ -502,7 +502,7 @@ TEST_CASE("SET_MESSAGE_REQUEST_MODE: every group pulls, and nothing else can be 
   Bench bench;
   bench.topics.add("T", 1);
   bench.join("G", "T");
-  bench.groups.find_or_create("G");
+  REQUIRE(bench.groups.find_or_create("G") != nullptr);
   auto asked = [&](const std::string& topic, const std::string& group, remoting::MessageRequestMode mode) {
     auto request = request_of(RequestCode::kSetMessageRequestMode);
     request.body = SharedBytes::from(remoting::encode(remoting::SetMessageRequestModeBody{topic, group, mode, 0}));

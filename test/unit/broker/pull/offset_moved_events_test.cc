@@ -13,7 +13,7 @@ TEST_CASE("offsets that were corrected are told, but not without end", "[broker]
   int64_t now_us = 1'000'000;
   OffsetMovedEvents events({put, "broker-a", {}, logger, [] { return int64_t{77}; }, [&] { return now_us; }});
   events.tell("G", "T", 2, 7, 3);
-  const auto first = store.message(kOffsetMovedTopic, 0, 0);
+  const auto first = store.message(std::string(kOffsetMovedTopic), 0, 0);
   CHECK(first.body ==
         R"({"consumerGroup":"G","messageQueue":{"brokerName":"broker-a","queueId":2,"topic":"T"},"offsetNew":3,)"
         R"("offsetRequest":7})");
