@@ -59,7 +59,7 @@ class ClassicSlave {
     std::chrono::milliseconds first_report_after{0};
     std::chrono::milliseconds heartbeat{100};
     int64_t begin = 0;  ///< an empty log begins where the first frame says, else here
-    std::string log;
+    std::string log = {};
   };
   ClassicSlave(uint16_t master_port, Options options);
   ~ClassicSlave();
