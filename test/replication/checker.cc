@@ -221,6 +221,16 @@ void prepare(ReplicatedCluster& cluster, Ledger& ledger, int32_t queues) {
   const bool there = load.more(1);
   load.stop();
   REQUIRE(there);
+  // Messages come with the log, topics a moment later.
+  for (size_t slave = 1; slave < cluster.nodes(); ++slave) {
+    if (!cluster.runs(slave)) continue;
+    REQUIRE(eventually(
+        [&] {
+          auto reply = cluster.connect(slave)->call(pull_request("checkers", "Replicated", 0, 0));
+          return reply && reply->code != remoting::response_code::kTopicNotExist;
+        },
+        std::chrono::seconds(60)));
+  }
 }
 
 }  // namespace apogee::test

@@ -57,7 +57,8 @@ void print_figures(const std::string& bad_day, const Ledger& ledger, const ReadB
 [[nodiscard]] bool logged(const ReplicatedCluster& cluster, size_t node, const std::vector<std::string>& words,
                           std::chrono::milliseconds limit = std::chrono::seconds(60));
 
-/// The topic, and a message that the master has answered with SEND_OK: with SYNC_MASTER its slaves are there.
+/// The topic, and a message that the master has answered with SEND_OK: with SYNC_MASTER its slaves are there. Those
+/// that run know the topic, too.
 void prepare(ReplicatedCluster& cluster, Ledger& ledger, int32_t queues = 4);
 
 }  // namespace apogee::test

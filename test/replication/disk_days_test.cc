@@ -1,0 +1,229 @@
+// Disks that are full, wrong, or older than they should be.
+#include <fstream>
+
+#include "common/message/message_record.h"
+#include "test/replication/checker.h"
+#include "test/support/catch.h"
+#include "test/support/raw_requests.h"
+#include "test/support/small_disk.h"
+#include "test/support/wait.h"
+
+namespace apogee::test {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr size_t kMaster = ReplicatedCluster::kMaster, kSlave = 1;
+constexpr int kNoSlave = 11;
+
+Load::Options large_messages() {
+  Load::Options options;
+  options.body_bytes_max = 60'000;
+  return options;
+}
+
+/// For whom nothing waits: without a slave a master answers at once.
+Load::Options slow() {
+  Load::Options options;
+  options.pace = 10ms;
+  return options;
+}
+
+/// Loads until the master's log has so many files.
+void fill(ReplicatedCluster& cluster, Ledger& ledger, size_t files) {
+  Load load(cluster, ledger, large_messages());
+  CHECK(eventually([&] { return LogFiles(cluster.commit_log(kMaster)).files().size() >= files; }, 120s));
+}
+
+void overwrite(const std::filesystem::path& file, int64_t at, const std::string& bytes) {
+  std::fstream out(file, std::ios::in | std::ios::out | std::ios::binary);
+  out.seekp(at);
+  out << bytes;
+  REQUIRE(out.good());
+}
+
+void copy_store(const std::filesystem::path& from, const std::filesystem::path& to) {
+  std::filesystem::remove_all(to);
+  std::filesystem::copy(from, to, std::filesystem::copy_options::recursive);
+}
+
+void check_slave_reads(const ReplicatedCluster& cluster, const Ledger& ledger, const Expectation& expectation = {}) {
+  const auto back = read_back(cluster, kSlave, ledger, expectation);
+  INFO(back.first_loss);
+  CHECK(back.lost == 0);
+}
+
+}  // namespace
+
+TEST_CASE("the slave's disk is full: the master goes on, and so does the slave once there is room", "[replication]") {
+  ReplicatedCluster cluster({.start = false});
+  SmallDisk disk(cluster.store(kSlave), 12);
+  if (!disk.why_not().empty()) {
+    WARN("skipped: no file system of its own size here: " << disk.why_not());
+    return;
+  }
+  cluster.start(kMaster);
+  cluster.start(kSlave, {{"diskSpaceWarningLevelRatio", "100"}});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  Load load(cluster, ledger, large_messages());
+  const bool full = eventually([&] { return ledger.count(kNoSlave) >= 20; }, 120s);
+  CHECK(full);
+  CHECK(cluster.runs(kSlave));
+  load.bad_day_ends();
+  REQUIRE(disk.resize(512));
+  CHECK(load.more(20));
+  check_after(cluster, load, ledger, "slave's disk full");
+  check_slave_reads(cluster, ledger);
+  cluster.kill(kSlave);
+}
+
+TEST_CASE("the slave's log is damaged in the middle: detected, and fetched from the master", "[replication]") {
+  ReplicatedCluster cluster({.slave = {{"haScrubBytesPerSecond", "100000000"}}});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  fill(cluster, ledger, 5);
+  check_logs(cluster, ledger);
+  cluster.stop(kSlave);
+  const LogFiles log(cluster.commit_log(kSlave));
+  REQUIRE(log.files().size() >= 4);
+  auto file = log.files().begin();
+  overwrite((++file)->second, 300'000, std::string(5'000, '\x55'));  // also what says how long a record is
+  overwrite((++file)->second, 700'000, std::string(1, '\x7f'));
+  cluster.start(kSlave);
+  Load load(cluster, ledger);
+  load.bad_day_ends();
+  CHECK(load.more(20));
+  check_after(cluster, load, ledger, "slave's log damaged in two places");
+  check_slave_reads(cluster, ledger);
+}
+
+TEST_CASE(
+    "the slave is ahead of a master that was restored from an older disk: refused and told, truncated when allowed",
+    "[replication]") {
+  ReplicatedCluster cluster({});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  {
+    Load load(cluster, ledger);
+    CHECK(load.more(50));
+  }
+  cluster.stop(kMaster);
+  const auto older = cluster.directory() / "older";
+  copy_store(cluster.store(kMaster), older);
+  cluster.start(kMaster);
+  Ledger lost;
+  {
+    Load load(cluster, lost);
+    CHECK(load.more(50));
+  }
+  check_logs(cluster, lost);
+  cluster.stop(kMaster);
+  const auto end = LogFiles(cluster.commit_log(kSlave)).end();
+  const auto whole = LogFiles(cluster.commit_log(kSlave)).read(0, end);
+  copy_store(older, cluster.store(kMaster));
+  cluster.start(kMaster);
+
+  // The slave may hold what was acknowledged: it keeps it, and nothing is called safe.
+  CHECK(logged(cluster, kSlave, {"haTruncateAhead"}));
+  Ledger alone;
+  {
+    Load::Options few;
+    few.senders = 1;
+    few.body_bytes_max = 100;
+    few.pace = 10ms;
+    Load load(cluster, alone, few);
+    CHECK(eventually([&] { return alone.count(kNoSlave) >= 20; }, 60s));
+  }
+  CHECK(alone.count(0) == 0);
+  CHECK(LogFiles(cluster.commit_log(kSlave)).end() == end);
+  CHECK(LogFiles(cluster.commit_log(kSlave)).read(0, end) == whole);
+
+  // The same when the master has gone on and its log is the longer one: they have parted.
+  cluster.stop(kSlave);
+  {
+    Load load(cluster, alone, slow());
+    CHECK(eventually([&] { return LogFiles(cluster.commit_log(kMaster)).end() > end + 10'000; }, 60s));
+  }
+  cluster.start(kSlave);
+  {
+    Load load(cluster, alone, slow());
+    const auto unsafe = alone.count(kNoSlave);
+    CHECK(eventually([&] { return alone.count(kNoSlave) >= unsafe + 50; }, 60s));
+    CHECK(logged(cluster, kSlave, {"haTruncateAhead"}));
+  }
+  CHECK(alone.count(0) == 0);
+  CHECK(LogFiles(cluster.commit_log(kSlave)).read(0, end) == whole);
+
+  cluster.stop(kSlave);
+  cluster.start(kSlave, {{"haTruncateAhead", "true"}});
+  Load load(cluster, alone, slow());
+  load.bad_day_ends();
+  CHECK(load.more(20));
+  check_after(cluster, load, alone, "slave ahead of its master, haTruncateAhead=true", {.codes = {}});
+  const auto master = LogFiles(cluster.commit_log(kMaster));
+  CHECK(compare_logs(cluster.commit_log(kMaster), cluster.commit_log(kSlave), master.end()).empty());
+}
+
+TEST_CASE("an empty slave gets the whole log of a master whose first files have gone", "[replication]") {
+  ReplicatedCluster cluster({.slaves = 3, .master = {{"fileReservedTime", "0"}}, .start = false});
+  cluster.start(kMaster, {{"brokerRole", "ASYNC_MASTER"}});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  fill(cluster, ledger, 8);
+  auto reply =
+      cluster.connect(kMaster)->call(remoting::Command::request(remoting::RequestCode::kDeleteExpiredCommitlog));
+  REQUIRE(reply);
+  CHECK(reply->code == 0);
+  CHECK(eventually([&] { return LogFiles(cluster.commit_log(kMaster)).begin() > 0; }, 60s));
+  fill(cluster, ledger, LogFiles(cluster.commit_log(kMaster)).files().size() + 3);
+  for (size_t slave = 1; slave <= 3; ++slave) cluster.start(slave);
+  Load load(cluster, ledger);
+  CHECK(load.more(50));
+  load.stop();
+  check_logs(cluster, ledger);
+  for (size_t slave = 1; slave <= 3; ++slave)
+    CHECK(LogFiles(cluster.commit_log(slave)).begin() == LogFiles(cluster.commit_log(kMaster)).begin());
+  // What the slaves serve is what the master serves.
+  for (size_t slave = 1; slave <= 3; ++slave) {
+    for (int32_t queue = 0; queue < 4; ++queue) {
+      for (auto code : {remoting::RequestCode::kGetMinOffset, remoting::RequestCode::kGetMaxOffset}) {
+        int64_t ours = -1, theirs = -2;
+        const bool same = eventually(
+            [&] {
+              auto a = cluster.connect(kMaster)->call(queue_request(code, "Replicated", queue));
+              auto b = cluster.connect(slave)->call(queue_request(code, "Replicated", queue));
+              ours = a ? a->ext.get_int<int64_t>("offset").value_or(-1) : -1;
+              theirs = b ? b->ext.get_int<int64_t>("offset").value_or(-2) : -2;
+              return ours == theirs;
+            },
+            60s);
+        INFO("slave " << slave << " queue " << queue << ": " << ours << " and " << theirs);
+        CHECK(same);
+      }
+    }
+  }
+}
+
+TEST_CASE("several slaves: acknowledged on all three machines, one of which is lost with the master's",
+          "[replication][crash]") {
+  ReplicatedCluster cluster({.slaves = 2, .master = {{"inSyncReplicas", "3"}, {"minInSyncReplicas", "2"}}});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  Load load(cluster, ledger);
+  CHECK(load.more(200));
+  cluster.kill(kMaster);
+  cluster.kill(2);
+  load.stop();
+  cluster.lose_disk(kMaster);
+  cluster.lose_disk(2);
+  Expectation safe;
+  safe.codes = {0};
+  const auto back = read_back(cluster, kSlave, ledger, safe);
+  INFO(back.first_loss);
+  CHECK(back.lost == 0);
+  print_figures("two of three machines lost, inSyncReplicas=3", ledger, back, -1);
+}
+
+}  // namespace apogee::test
