@@ -66,6 +66,7 @@ void ReplicatedCluster::start(size_t number, const Settings& more) {
   for (const auto& group : {options_.all, is_master ? options_.master : options_.slave, more})
     for (const auto& [key, value] : group) settings[key] = value;
   const auto file = home(number) / "broker.conf";
+  node.follows = settings.at("brokerRole") == "SLAVE";
   std::ofstream out(file, std::ios::trunc);
   for (const auto& [key, value] : settings) out << key << "=" << value << "\n";
   out.close();
@@ -74,12 +75,16 @@ void ReplicatedCluster::start(size_t number, const Settings& more) {
 }
 
 void ReplicatedCluster::stop(size_t node) {
+  nodes_.at(node).follows = false;
   const int code = process(node).terminate();
   if (code != 0)
     throw std::runtime_error(machine(node) + " ended with " + std::to_string(code) + ": " + process(node).output());
 }
 
-void ReplicatedCluster::kill(size_t node) { process(node).kill(); }
+void ReplicatedCluster::kill(size_t node) {
+  nodes_.at(node).follows = false;
+  process(node).kill();
+}
 void ReplicatedCluster::pause(size_t node) { process(node).signal(SIGSTOP); }
 void ReplicatedCluster::resume(size_t node) { process(node).signal(SIGCONT); }
 void ReplicatedCluster::lose_disk(size_t node) { std::filesystem::remove_all(store(node)); }

@@ -50,6 +50,8 @@ class ReplicatedCluster {
   [[nodiscard]] std::string namesrv() const { return host_of("namesrv") + ":" + std::to_string(namesrv_port_); }
   [[nodiscard]] Process& process(size_t node) { return *nodes_.at(node).process; }
   [[nodiscard]] bool runs(size_t node) { return nodes_.at(node).process && process(node).running(); }
+  /// A slave that was started, and neither stopped nor killed.
+  [[nodiscard]] bool follows(size_t node) const { return nodes_.at(node).follows; }
   [[nodiscard]] std::filesystem::path home(size_t node) const { return directory_.path() / machine(node); }
   [[nodiscard]] std::filesystem::path store(size_t node) const { return home(node) / "store"; }
   [[nodiscard]] std::filesystem::path commit_log(size_t node) const { return store(node) / "commitlog"; }
@@ -69,6 +71,7 @@ class ReplicatedCluster {
   struct Node {
     uint16_t port = 0;
     int starts = 0;
+    bool follows = false;
     std::unique_ptr<Process> process;
   };
   [[nodiscard]] std::string host_of(const std::string& machine) const {
