@@ -23,6 +23,7 @@
 #include "broker/handlers/transaction_handlers.h"
 #include "broker/reader_pool.h"
 #include "broker/registration/registration.h"
+#include "broker/replication/acting_master.h"
 #include "broker/replication/replication.h"
 #include "broker/replication/slave_requests.h"
 #include "broker/replication/sync_answers.h"
@@ -103,6 +104,7 @@ struct Broker::Impl {
   std::unique_ptr<remoting::RpcClient> client;
   std::unique_ptr<Replication> replication;
   std::unique_ptr<Registration> registration;
+  std::unique_ptr<ActingMaster> acting;  // of a slave that may act for its master
 
   std::unique_ptr<DelayService> delays;
   std::unique_ptr<Transactions> transactions;
@@ -165,6 +167,7 @@ Status Broker::Impl::open_state() {
   filters = std::make_unique<ConsumerFilters>(config.config_file("consumerFilter.json"), config, logger);
   filters->load();
 
+  if (!slave()) APOGEE_TRY(take_over({config, *store, *offsets, logger}));
   put = std::make_unique<MessagePut>(*store);
   TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
                                       config.config_file("timercheck"), config.timer_precision_ms};
@@ -346,6 +349,7 @@ std::map<std::string, std::string> Broker::Impl::figures() const {
   if (timers) figures.merge(timers->figure_table());
   figures.merge(replication->figures());
   figures.merge(transactions->texts());
+  if (acting) figures.merge(acting->texts());
   return figures;
 }
 
@@ -476,6 +480,14 @@ Status Broker::Impl::start() {
     registration->topics_changed(names, std::move(finished));
   });
   build_handlers();
+  if (slave() && config.slave_acting_master) {
+    ActingMaster::Parts parts{config,   *store,       *topics, *groups,
+                              *offsets, *producers,   *stats,  housekeeping->loop(),
+                              *client,  delay_levels, address, [this] { return replication->follows(); },
+                              logger};
+    acting = std::make_unique<ActingMaster>(std::move(parts));
+    acting->add_rows(*requests);
+  }
   if (slave()) {
     MetadataSync::Parts sync{config,
                              replication->master(),
@@ -501,6 +513,7 @@ Status Broker::Impl::start() {
   auto registered = first_round->get_future();
   registration->start([first_round] { first_round->set_value(); });
   registered.wait_for(std::chrono::milliseconds(kFirstRegistrationWaitMs));
+  if (acting) acting->start();
   logger.info("the broker {} listens on {} port {} and {} (VIP), store {}", config.broker_name, config.bind_address,
               port, port - 2, config.store_root);
   return {};
@@ -513,6 +526,7 @@ void Broker::Impl::stop() {
   if (registration) registration->unregister_all(kUnregisterTimeoutMs);
   held->release_all();
   if (server) server->stop(config.stop_drain_ms);
+  if (acting) acting->stop();
   delays->stop();
   topics.reset();  // finishes what was asked for; sends that wait for a topic are stored or refused
   readers->stop();

@@ -133,6 +133,10 @@ struct BrokerConfig {
   config::Tunable<int64_t> slave_sync_ms = 500;
   config::Tunable<bool> slave_read = false;
   config::Tunable<bool> offset_check_in_slave = false;
+  bool slave_acting_master = false, remote_escape = false;
+  int64_t broker_not_active_ms = 10'000;
+  int64_t broker_heartbeat_ms = 1'000;
+  int64_t member_group_ms = 1'000;
 
   // Timers.
   config::Tunable<bool> timers_enabled = true;

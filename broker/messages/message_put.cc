@@ -35,9 +35,17 @@ void MessagePut::put(const store::MessageDraft& draft, store::PutCallback done, 
     waiting.topic = (*parked)->topic;
     waiting.queue_id = (*parked)->queue_id;
     waiting.properties = (*parked)->properties;
-    return store_.append(waiting, std::move(done));
+    return append(waiting, std::move(done));
   }
-  store_.append(draft, std::move(done));
+  append(draft, std::move(done));
+}
+
+void MessagePut::put_batch(const store::MessageDraft& draft, store::PutCallback done) {
+  if (store_ != nullptr) return store_->append_batch(draft, std::move(done));
+  store::PutResult refused;
+  refused.status = store::PutStatus::kServiceNotAvailable;
+  refused.detail = "batches are not taken here";
+  done(std::move(refused));
 }
 
 }  // namespace apogee::broker

@@ -36,7 +36,11 @@ using PutRule = std::function<Result<std::optional<ParkedAt>>(const store::Messa
 /// committed transactions, replies, timers that are due. Thread: any.
 class MessagePut {
  public:
-  explicit MessagePut(store::MessageStore& store) : store_(store) {}
+  using Append = std::function<void(const store::MessageDraft&, store::PutCallback)>;
+
+  explicit MessagePut(store::MessageStore& store) : store_(&store) {}
+  /// What is put goes elsewhere, as from a slave, which appends nothing to its own log. Batches are refused.
+  explicit MessagePut(Append elsewhere) : elsewhere_(std::move(elsewhere)) {}
 
   /// Rules are asked in the order of adding; the first that parks or refuses a message decides. Before anybody puts.
   void add_rule(PutRule rule) { rules_.push_back(std::move(rule)); }
@@ -44,14 +48,17 @@ class MessagePut {
   /// As MessageStore::append, to where the rules say. `due_ms` gets the instant of a timer before `done` is called.
   void put(const store::MessageDraft& draft, store::PutCallback done, int64_t* due_ms = nullptr);
   /// As MessageStore::append, whatever the rules: for a message that has waited already, and for dead letters.
-  void deliver(const store::MessageDraft& draft, store::PutCallback done) { store_.append(draft, std::move(done)); }
+  void deliver(const store::MessageDraft& draft, store::PutCallback done) { append(draft, std::move(done)); }
   /// As MessageStore::append_batch. No rules: the messages of a batch cannot be delayed.
-  void put_batch(const store::MessageDraft& draft, store::PutCallback done) {
-    store_.append_batch(draft, std::move(done));
-  }
+  void put_batch(const store::MessageDraft& draft, store::PutCallback done);
 
  private:
-  store::MessageStore& store_;
+  void append(const store::MessageDraft& draft, store::PutCallback done) {
+    store_ != nullptr ? store_->append(draft, std::move(done)) : elsewhere_(draft, std::move(done));
+  }
+
+  store::MessageStore* store_ = nullptr;
+  Append elsewhere_;
   std::vector<PutRule> rules_;
 };
 

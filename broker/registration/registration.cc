@@ -43,6 +43,10 @@ remoting::Command registration_request(const BrokerConfig& config, const Registr
   request.ext.set("brokerId", config.broker_id);
   request.ext.set("compressed", config.compressed_register);
   request.ext.set("bodyCrc32", crc32_31(bytes));
+  if (config.slave_acting_master) {
+    request.ext.set("enableActingMaster", true);
+    request.ext.set("heartbeatTimeoutMillis", config.broker_not_active_ms);
+  }
   request.body = SharedBytes::from(std::move(bytes));
   return request;
 }
@@ -83,6 +87,21 @@ struct Registration::Impl : std::enable_shared_from_this<Registration::Impl> {
       if (all_due || (server.outstanding == 0 && now >= server.next_ms))
         send(address, parts.topics.contents(), true, nullptr);
     all_due = false;
+  }
+
+  // For NameServers that drop brokers soon, see enableSlaveActingMaster.
+  void send_heartbeats() {
+    if (stopped) return;
+    for (auto& [address, server] : servers) {
+      if (server.known != Known::kRegistered) continue;
+      auto request = remoting::Command::request(remoting::RequestCode::kBrokerHeartbeat);
+      request.ext.set("clusterName", parts.config.cluster_name);
+      request.ext.set("brokerAddr", parts.identity.address);
+      request.ext.set("brokerName", parts.config.broker_name);
+      request.ext.set("brokerId", parts.config.broker_id);
+      request.ext.set("heartbeatTimeoutMills", parts.config.broker_not_active_ms);
+      parts.client.send_oneway(address, std::move(request));
+    }
   }
 
   // `finished` is shared by the requests of a round; the last one to let it go calls it.
@@ -198,6 +217,9 @@ void Registration::start(std::function<void()> first_round) {
     self->parts.client.set_close_listener([self](const std::string& address) { self->connection_closed(address); });
     self->broadcast({}, first_round);
     self->parts.loop.run_every(loop::Milliseconds(kTickMs), [self] { self->tick(); });
+    if (self->parts.config.slave_acting_master)
+      self->parts.loop.run_every(loop::Milliseconds(self->parts.config.broker_heartbeat_ms),
+                                 [self] { self->send_heartbeats(); });
   });
 }
 

@@ -279,6 +279,10 @@ void Replication::settings_changed() {
   if (!impl_->slave()) impl_->log.acks().set_rules(replication_rules(parts_.config));
 }
 
+bool Replication::follows() const {
+  return impl_->client && impl_->client->figures().state == HaClient::State::kTransfer;
+}
+
 remoting::HaRuntimeInfo Replication::status() const {
   remoting::HaRuntimeInfo info;
   info.master = !impl_->slave();

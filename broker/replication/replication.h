@@ -43,6 +43,8 @@ class Replication {
   /// For the store's removal listener: a slave keeps what its master keeps. Thread: any.
   [[nodiscard]] bool may_remove(store::LogOffset new_begin) const;
   void settings_changed();
+  /// Whether this is a slave and its master's log comes in. Thread: any.
+  [[nodiscard]] bool follows() const;
 
   [[nodiscard]] remoting::HaRuntimeInfo status() const;
   [[nodiscard]] remoting::EpochEntryCache epochs() const;

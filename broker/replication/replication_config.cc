@@ -79,6 +79,18 @@ void add_replication_rows(config::ConfigTable& table, BrokerConfig& config) {
                  "send consumers that lag behind the memory (accessMessageInMemoryMaxRatio) to a slave");
   table.add_bool("offsetCheckInSlave", &config.offset_check_in_slave,
                  "a slave may correct the offset of a consumer; else it sends it to the master");
+  table.add_bool(
+      "enableSlaveActingMaster", &config.slave_acting_master,
+      "while there is no master its slave with the smallest id acts for it; for the master, which takes over "
+      "when it returns, and for the slaves; the NameServers need supportActingMaster=true");
+  table.add_bool("enableRemoteEscape", &config.remote_escape,
+                 "of an acting slave: what is due is sent to other masters of the cluster; else it waits");
+  table.add_int("brokerNotActiveTimeoutMillis", &config.broker_not_active_ms, {100, kHourMs},
+                "with enableSlaveActingMaster: NameServers drop this broker after so long without a heartbeat", ms);
+  table.add_int("brokerHeartbeatInterval", &config.broker_heartbeat_ms, {50, kHourMs},
+                "with enableSlaveActingMaster: time between heartbeats to the NameServers", ms);
+  table.add_int("syncBrokerMemberGroupPeriod", &config.member_group_ms, {50, kHourMs},
+                "with enableSlaveActingMaster, of a slave: time between looks whether its master is there", ms);
 }
 
 Status check_replication(const BrokerConfig& config, std::vector<std::string>& warnings) {

@@ -95,6 +95,8 @@ class Transactions {
   /// Reads which transactions are undecided: half and op messages from where CID_RMQ_SYS_TRANS was, then the end of
   /// the log for commits that have no op message yet. Error: kTimeout (the queues do not catch up with the log).
   [[nodiscard]] Status recover();
+  /// Of each undecided transaction the newest copy of its half message: where it is in the half queue and in the log.
+  [[nodiscard]] std::map<store::QueueOffset, store::LogOffset> undecided() const;
   /// Asks for, renews or gives up the undecided messages that are due.
   void check_round();
   /// Stores op messages that waited long enough (all: every one), commits the progress in both queues.

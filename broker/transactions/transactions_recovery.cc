@@ -48,6 +48,14 @@ Status Transactions::recover() {
   return {};
 }
 
+std::map<store::QueueOffset, store::LogOffset> Transactions::undecided() const {
+  std::map<store::QueueOffset, store::LogOffset> open;
+  std::lock_guard lock(mutex_);
+  for (const auto& [root, entry] : table_)
+    if (entry.state == State::kOpen) open[entry.offset] = entry.physical;
+  return open;
+}
+
 Status Transactions::wait_for_queues() const {
   const store::LogOffset log_end = parts_.store.figures().log_max_offset;
   std::mutex mutex;
