@@ -21,6 +21,7 @@ namespace {
 constexpr int64_t kMembersTimeoutMs = 2'000;
 constexpr int64_t kSlaveMsMax = 10'000;
 constexpr int64_t kRetryMs = 200;
+constexpr const char* kBrokerStarting = "the broker is starting";  // of broker.cc
 
 std::set<std::string> slaves_of(const BrokerConfig& config, remoting::RpcClient& client, const Logger& logger) {
   std::set<std::string> slaves;
@@ -42,7 +43,7 @@ std::set<std::string> slaves_of(const BrokerConfig& config, remoting::RpcClient&
   return slaves;
 }
 
-/// nullopt: it acted for nobody, or does not know how to.
+/// Error: kUnsupported: it acts for nobody.
 Result<ActingProgress> ask_slave(const std::string& slave, const BrokerConfig& config, remoting::RpcClient& client) {
   const int64_t until = steady_now_ms() + kSlaveMsMax;
   std::mutex mutex;
@@ -53,7 +54,8 @@ Result<ActingProgress> ask_slave(const std::string& slave, const BrokerConfig& c
     request.ext.set("brokerName", config.broker_name);
     auto reply = client.call_and_wait(slave, std::move(request), std::max<int64_t>(1, until - steady_now_ms()));
     if (reply && reply->code == code::kSuccess) return decode_acting_progress(reply->body.bytes);
-    if (reply && reply->code == code::kRequestCodeNotSupported) return Error{Errc::kUnsupported, "it acts for nobody"};
+    const bool starting = reply && reply->remark.value_or("") == kBrokerStarting;
+    if (reply && !starting) return Error{Errc::kUnsupported, "it acts for nobody"};
     if (steady_now_ms() + kRetryMs >= until) {
       if (!reply) return std::move(reply).error();
       return Error{Errc::kBroker, std::to_string(reply->code) + " " + reply->remark.value_or("")};

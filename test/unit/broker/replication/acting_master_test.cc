@@ -341,7 +341,7 @@ TEST_CASE("ActingMaster: a returning master takes over what a slave did", "[acti
   theirs.timers_until_ms = 5'000;
   int calls = 0;
   Scripted slave([&](const Command& request) {
-    if (++calls == 1) return Command::response_to(request, 1, "not yet");
+    if (++calls == 1) return Command::response_to(request, 1, "the broker is starting");
     return with_body(request, encode(theirs));
   });
   bench.config.role = BrokerRole::kAsyncMaster;
