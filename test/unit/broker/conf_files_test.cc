@@ -31,7 +31,7 @@ std::vector<std::string> broker_conf_files() {
 
 }  // namespace
 
-TEST_CASE("conf/: every broker file is loaded, and only slaves are refused", "[conf]") {
+TEST_CASE("conf/: every broker file is loaded and can be started with", "[conf]") {
   const auto files = broker_conf_files();
   REQUIRE(files.size() == 11);
   for (const auto& file : files) {
@@ -45,7 +45,7 @@ TEST_CASE("conf/: every broker file is loaded, and only slaves are refused", "[c
     auto checked = check(config);
     const bool slave = config.role == BrokerRole::kSlave;
     CHECK(slave == (file.find("-s.properties") != std::string::npos));
-    CHECK(checked.has_value() == !slave);
+    CHECK(checked.has_value());
     CHECK((config.broker_id != 0) == slave);
   }
 }
