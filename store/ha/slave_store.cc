@@ -41,7 +41,6 @@ Status SlaveStore::reopen_locked() {
   }
   auto store = std::make_unique<FileMessageStore>(options_, logger_, files_, epochs_);
   APOGEE_TRY(store->recover());
-  store->replicated_log().set_replication_listener(grown_);
   if (started_) {
     store->set_arrival_listener(arrival_listener_);
     store->set_removal_listener(removal_listener_);
@@ -50,6 +49,11 @@ Status SlaveStore::reopen_locked() {
   inner_ = std::move(store);
   closed_ = false;
   return {};
+}
+
+/// With change_mutex_ held, and without mutex_: a listener may look at the log.
+void SlaveStore::listen() {
+  if (inner_) inner_->replicated_log().set_replication_listener(grown_);
 }
 
 Status SlaveStore::start() {
@@ -87,6 +91,7 @@ Status SlaveStore::truncate(LogOffset end) {
     std::unique_lock lock(mutex_);
     APOGEE_TRY(reopen_locked());
   }
+  listen();
   // Only this thread changes inner_ now.
   auto& log = inner_->replicated_log();
   const LogOffset begin = log.begin(), log_end = log.end();
@@ -114,9 +119,13 @@ Status SlaveStore::truncate(LogOffset end) {
   known_begin_ = everything ? 0 : begin;
   known_end_ = everything ? 0 : end;
   closed_ = true;
-  std::unique_lock lock(mutex_);
-  inner_.reset();
-  auto cut = reopen_locked();
+  Status cut;
+  {
+    std::unique_lock lock(mutex_);
+    inner_.reset();
+    cut = reopen_locked();
+  }
+  listen();
   if (!cut) logger_.error("{}: {}", kNoStore, cut.error().message);
   return cut;
 }
@@ -133,10 +142,11 @@ void SlaveStore::reopen_soon() {
     pthread_setname_np(pthread_self(), "store-reopen");
     {
       std::lock_guard changing(change_mutex_);
-      std::unique_lock users(mutex_);
       if (!stopped_ && !inner_) {
+        std::unique_lock users(mutex_);
         if (auto opened = reopen_locked(); !opened) logger_.error("{}: {}", kNoStore, opened.error().message);
       }
+      listen();
     }
     reopening_ = false;
   });
@@ -249,9 +259,9 @@ Result<SharedBytes> SlaveStore::Log::read(LogOffset from, int64_t bytes_max) con
 }
 
 void SlaveStore::Log::set_replication_listener(std::function<void()> grown) {
-  std::unique_lock lock(store_.mutex_);
-  store_.grown_ = grown;
-  if (store_.inner_) store_.inner_->replicated_log().set_replication_listener(std::move(grown));
+  std::lock_guard changing(store_.change_mutex_);
+  store_.grown_ = std::move(grown);
+  store_.listen();
 }
 
 void SlaveStore::Log::append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) {

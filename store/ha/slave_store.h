@@ -88,6 +88,7 @@ class SlaveStore final : public MessageStore {
   [[nodiscard]] Error closed() const;
   [[nodiscard]] Status truncate(LogOffset end);
   [[nodiscard]] Status reopen_locked();
+  void listen();
   void reopen_soon();
 
   const Logger& logger_;
@@ -106,7 +107,7 @@ class SlaveStore final : public MessageStore {
   mutable std::shared_mutex mutex_;          // users of inner_ share it
   StoreOptions options_;                     // changed under mutex_
   std::unique_ptr<FileMessageStore> inner_;  // changed under mutex_; null: it could not be opened again
-  std::function<void()> grown_;              // guarded by mutex_
+  std::function<void()> grown_;              // guarded by change_mutex_
   // What is told while the store is closed, to who replicates: on a loop, which does not wait for a recovery.
   std::atomic<bool> closed_{false};
   std::atomic<LogOffset> known_begin_{0}, known_end_{0};
