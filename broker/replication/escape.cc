@@ -53,7 +53,7 @@ std::string plain_properties(std::string_view from) {
 }  // namespace
 
 struct Escape::Impl : std::enable_shared_from_this<Escape::Impl> {
-  explicit Impl(Parts p) : parts(std::move(p)) {}
+  explicit Impl(const Parts& p) : parts(p) {}
 
   struct Known {
     std::vector<Target> targets;
@@ -190,7 +190,7 @@ struct Escape::Impl : std::enable_shared_from_this<Escape::Impl> {
   static bool closed(const Result<Command>& reply) { return !reply && reply.error().code == Errc::kClosed; }
 };
 
-Escape::Escape(Parts parts) : impl_(std::make_shared<Impl>(std::move(parts))) {}
+Escape::Escape(const Parts& parts) : impl_(std::make_shared<Impl>(parts)) {}
 
 void Escape::send(const store::MessageDraft& draft, Kind kind, store::PutCallback done) {
   const bool half = kind == Kind::kHalf;

@@ -24,7 +24,7 @@ class Escape {
   };
   enum class Kind : uint8_t { kMessage, kHalf };
 
-  explicit Escape(Parts parts);
+  explicit Escape(const Parts& parts);
   /// Views in the draft are read during the call only. `done` is called once, on the loop or on this thread, within a
   /// few seconds; stored: another master has it. The place of a stored message is told as 0. Thread: any.
   void send(const store::MessageDraft& draft, Kind kind, store::PutCallback done);
