@@ -177,6 +177,8 @@ TEST_CASE("an empty slave gets the whole log of a master whose first files have 
   REQUIRE(reply);
   CHECK(reply->code == 0);
   CHECK(eventually([&] { return LogFiles(cluster.commit_log(kMaster)).begin() > 0; }, 60s));
+  cluster.stop(kMaster);
+  cluster.start(kMaster, {{"brokerRole", "ASYNC_MASTER"}, {"fileReservedTime", "72"}});  // no more files go
   fill(cluster, ledger, LogFiles(cluster.commit_log(kMaster)).files().size() + 3);
   for (size_t slave = 1; slave <= 3; ++slave) cluster.start(slave);
   Load load(cluster, ledger);
