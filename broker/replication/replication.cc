@@ -221,8 +221,6 @@ void Replication::Impl::make_client() {
   options.heartbeat_ms = config.ha_heartbeat_ms;
   options.silence_ms_max = config.ha_silence_ms_max;
   options.scrub_bytes_per_second = config.ha_scrub_bytes_per_second;
-  options.scrub_bytes_per_second = config.ha_scrub_bytes_per_second;
-  options.confirmed_file = config.config_file("haConfirmed");
   const auto weak = weak_from_this();
   options.ask_log = [weak](std::function<void(Result<MasterLog>)> done) {
     if (auto self = weak.lock()) self->ask_log(std::move(done));

@@ -64,9 +64,10 @@ void add_replication_rows(config::ConfigTable& table, BrokerConfig& config) {
   table.add_bool("haFlowControlEnable", &config.ha_flow_control, "obey maxHaTransferByteInSecond");
   table.add_int("maxHaTransferByteInSecond", &config.ha_bytes_per_second, {1, INT64_MAX},
                 "most bytes of the log that go to a slave in a second, with haFlowControlEnable", bytes);
-  table.add_bool("haTruncateAhead", &config.ha_truncate_ahead,
-                 "of a slave: cut off what its master lacks, even where it may have been acknowledged; such messages "
-                 "are lost. For one start, after the operator has decided which log is the right one");
+  table.add_bool(
+      "haTruncateAhead", &config.ha_truncate_ahead,
+      "of a slave: cut off what its master lacks, which may have been acknowledged; such messages are lost. For "
+      "one start, after the operator has decided which log is the right one");
   table.add_int("haScrubBytesPerSecond", &config.ha_scrub_bytes_per_second, {0, INT64_MAX},
                 "of a slave: how fast it checks its own log after a start; damaged records are fetched from the "
                 "master; 0: not at all",

@@ -13,7 +13,6 @@ namespace {
 constexpr int64_t kConnectMsMax = 5'000;
 constexpr int64_t kFirstRetryMs = 50;
 constexpr int64_t kTickMsMax = 250;
-constexpr int64_t kSaveConfirmedMs = 1'000;
 constexpr int64_t kRateMs = 1'000;
 constexpr int64_t kMendMs = 1'000;
 
@@ -23,12 +22,8 @@ int64_t elapsed_ms(std::chrono::steady_clock::time_point since) {
 }  // namespace
 
 HaClient::Impl::Impl(Options given, ReplicatedLog& the_log, loop::EventLoop& the_loop, const Logger& the_logger)
-    : options(std::move(given)),
-      log(the_log),
-      loop(the_loop),
-      logger(the_logger),
-      confirmed_file(options.confirmed_file, *options.files) {
-  rated_at = saved_at = mended_at = following_since = Clock::now();
+    : options(std::move(given)), log(the_log), loop(the_loop), logger(the_logger) {
+  rated_at = mended_at = following_since = Clock::now();
 }
 
 void HaClient::Impl::follow(std::string new_master, bool is_classic) {
@@ -37,7 +32,6 @@ void HaClient::Impl::follow(std::string new_master, bool is_classic) {
   if (ticker == 0) {
     int64_t tick_ms = std::clamp<int64_t>(std::min(options.heartbeat_ms, options.silence_ms_max) / 4, 1, kTickMsMax);
     ticker = loop.run_every(loop::Milliseconds(tick_ms), [this] { tick(); });
-    saved_confirmed = confirmed = confirmed_file.read();
     if (options.acknowledge_on_disk)
       log.set_replication_listener([weak] {
         auto self = weak.lock();
@@ -217,7 +211,7 @@ void HaClient::Impl::connected(std::unique_ptr<loop::TcpConnection> connection, 
   tell([](Figures& f) {
     if (f.state != State::kRefused) f.state = State::kHandshake;
   });
-  started->start(std::move(connection), confirmed, std::exchange(parted_at, INT64_MAX));
+  started->start(std::move(connection), std::exchange(parted_at, INT64_MAX));
 }
 
 void HaClient::Impl::on_following(LogOffset master_end) {
@@ -225,8 +219,6 @@ void HaClient::Impl::on_following(LogOffset master_end) {
   const auto last = log.epochs().last();
   epoch_taken = last ? last->number : 0;
   copier->begin_at(log.end());
-  // An empty log has nothing that could have been acknowledged.
-  if (log.end() == log.begin()) confirmed = 0;
   if (lines.admit("follows " + master))
     logger.info("replication: follows the master {} from {} on, {} bytes behind", master, log.end(),
                 std::max<LogOffset>(0, master_end - log.end()));
@@ -247,7 +239,6 @@ void HaClient::Impl::on_frame(const HaTransfer& header) {
           fmt::format("the master sends {}, where {} was to come", header.begin, copier->received_end()));
     copier->begin_at(header.begin);
   }
-  if (header.confirmed >= 0) confirmed = std::max(confirmed.value_or(header.confirmed), header.confirmed);
   tell([&](Figures& f) {
     f.received_bytes += header.bytes;
     f.master_end = std::max({f.master_end, header.begin + header.bytes, header.confirmed});
@@ -306,7 +297,6 @@ void HaClient::Impl::on_truncate(LogOffset end, LogOffset master_end) {
       [this, end](const Status& cut) {
         truncating = false;
         if (!cut) return broken("the log cannot be cut: " + cut.error().message);
-        if (confirmed) confirmed = std::min(*confirmed, end);
         if (mender) mender->truncated(end);
         plan(0);
       });
@@ -331,7 +321,6 @@ void HaClient::Impl::tick() {
     });
     rated_at = Clock::now();
   }
-  save_confirmed();
   mend();
 }
 
@@ -353,24 +342,6 @@ void HaClient::Impl::mend() {
     f.damaged_ranges = mender->damaged_ranges() + (copier ? copier->damaged_ranges() : 0);
     f.mended_ranges = mender->mended_ranges();
   });
-}
-
-void HaClient::Impl::save_confirmed() {
-  // A classic master tells nothing: whatever came may have been acknowledged.
-  if (classic && follower) confirmed = std::max(confirmed.value_or(0), log.end());
-  if (confirmed && confirmed != saved_confirmed && !saving && elapsed_ms(saved_at) >= kSaveConfirmedMs) {
-    saving = true;
-    saved_at = Clock::now();
-    elsewhere([this, at = *confirmed] { return confirmed_file.write(at); },
-              [this, at = *confirmed](const Status& written) {
-                saving = false;
-                if (written) {
-                  saved_confirmed = at;
-                } else if (lines.admit("confirmed")) {
-                  logger.warn("replication: what is confirmed cannot be kept: {}", written.error().message);
-                }
-              });
-  }
 }
 
 HaClient::Figures HaClient::Impl::figures() const {

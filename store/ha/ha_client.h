@@ -7,7 +7,6 @@
 
 #include "apogee/result.h"
 #include "common/base/logger.h"
-#include "common/io/file_system.h"
 #include "common/loop/event_loop.h"
 #include "store/ha/replicated_log.h"
 
@@ -58,8 +57,6 @@ class HaClient {
     /// On a thread that may block. A task that is dropped (destroyed without being run) has failed.
     std::function<void(std::function<void()>)> run_elsewhere;
     int64_t scrub_bytes_per_second = 0;  ///< haScrubBytesPerSecond: of the log that was there at the start; 0: none
-    std::string confirmed_file;  ///< config/haConfirmed: what may have been acknowledged, durably; empty: not kept
-    io::FileSystem* files = &io::posix_file_system();  ///< where it lies
   };
 
   HaClient(Options options, ReplicatedLog& log, loop::EventLoop& loop, const Logger& logger);

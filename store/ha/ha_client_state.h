@@ -7,7 +7,6 @@
 #include <optional>
 #include <string>
 
-#include "store/ha/confirmed_file.h"
 #include "store/ha/ha_client.h"
 #include "store/ha/ha_follower.h"
 #include "store/ha/log_copier.h"
@@ -55,7 +54,6 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   void take_epoch(Epoch epoch);
   void note_caught_up();
   void tick();
-  void save_confirmed();
   void mend();
   void acknowledge();
 
@@ -80,7 +78,6 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   loop::EventLoop& loop;
   const Logger& logger;
   RepeatedLines lines;
-  ConfirmedFile confirmed_file;
 
   std::string master;
   bool classic = false, stopped = false, truncating = false, connecting = false;
@@ -91,13 +88,10 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   std::shared_ptr<HaFollower> follower;
   std::shared_ptr<LogCopier> copier;
   std::shared_ptr<LogMender> mender;
-  std::optional<LogOffset> confirmed;  ///< nullopt: not known, so everything may have been acknowledged
-  std::optional<LogOffset> saved_confirmed;
-  bool saving = false;
   LogOffset parted_at = INT64_MAX;  ///< for the next attempt: what the last one's proof has told
   int32_t epoch_taken = 0;
   std::atomic<bool> flush_posted{false};
-  Clock::time_point rated_at, saved_at, mended_at, following_since;
+  Clock::time_point rated_at, mended_at, following_since;
   int64_t rated_bytes = 0;
 
   mutable std::mutex figures_mutex;

@@ -18,11 +18,9 @@ HaFollower::HaFollower(const HaClient::Options& options, ReplicatedLog& log, Lis
   heard_at_ = spoke_at_ = Clock::now();
 }
 
-void HaFollower::start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed,
-                       LogOffset parted_at) {
+void HaFollower::start(std::unique_ptr<loop::TcpConnection> connection, LogOffset parted_at) {
   parted_at_ = parted_at;
   connection_ = std::move(connection);
-  confirmed_ = confirmed;
   listen();
   auto nonce = make_nonce();
   if (!nonce) return end(End::kBroken, nonce.error().message);
@@ -182,7 +180,7 @@ void HaFollower::on_frame(const HaHandshakeReply& reply) {
   if (phase_ != Phase::kReply) return end(End::kBroken, "garbage: a handshake at a wrong time");
   if (!log_is_empty()) {
     auto agreed = agree({log_.begin(), log_.end(), log_.epochs().all(), parted_at_},
-                        {master_begin_, reply.end, reply.epochs}, confirmed_, options_.truncate_ahead);
+                        {master_begin_, reply.end, reply.epochs}, options_.truncate_ahead);
     if (agreed.action == LogAgreement::Action::kRefuse) return end(End::kRefused, agreed.why);
     if (agreed.action == LogAgreement::Action::kTruncate) {
       auto self = shared_from_this();

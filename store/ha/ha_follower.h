@@ -34,7 +34,7 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   HaFollower(const HaClient::Options& options, ReplicatedLog& log, Listener listener);
 
   /// Our stream. `parted_at`: as LogSide has it.
-  void start(std::unique_ptr<loop::TcpConnection> connection, std::optional<LogOffset> confirmed, LogOffset parted_at);
+  void start(std::unique_ptr<loop::TcpConnection> connection, LogOffset parted_at);
   /// The classic stream: wants the log from `from` on, which may be 0 with an empty log.
   void start_classic(std::unique_ptr<loop::TcpConnection> connection, LogOffset from);
   /// Tells the master that the log is here up to `end`; what it knows already is not told again.
@@ -72,7 +72,6 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   std::unique_ptr<loop::TcpConnection> connection_;
   Phase phase_ = Phase::kChallenge;
   bool classic_ = false, paused_ = false;
-  std::optional<LogOffset> confirmed_;
   LogOffset parted_at_ = INT64_MAX;
   bool proof_is_open_ = false;  ///< the master has not answered it
   HaNonce nonce_{};

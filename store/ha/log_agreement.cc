@@ -25,8 +25,7 @@ std::string last_epoch(const LogSide& side) {
 
 }  // namespace
 
-LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed,
-                   bool truncate_ahead) {
+LogAgreement agree(const LogSide& slave, const LogSide& master, bool truncate_ahead) {
   using Action = LogAgreement::Action;
   const auto both = fmt::format("this slave's log is [{}, {}) in {}, the master's [{}, {}) in {}", slave.begin,
                                 slave.end, last_epoch(slave), master.begin, master.end, last_epoch(master));
@@ -51,13 +50,12 @@ LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<Lo
                            "begin with an empty store",
                            end)};
   if (end >= slave.end) return {Action::kFollow, slave.end, {}};
-  const LogOffset kept = std::min(confirmed.value_or(slave.end), slave.end);
-  if (end < kept && !truncate_ahead)
+  if (!truncate_ahead)
     return {Action::kRefuse, end,
-            both + fmt::format(": this slave is ahead of what they share by [{}, {}), of which {} may have been "
-                               "acknowledged to producers. Remedy: make this slave the master, or set "
-                               "haTruncateAhead=true here to throw these bytes away",
-                               end, slave.end, confirmed ? fmt::format("[{}, {})", end, kept) : std::string("all"))};
+            both + fmt::format(": this slave is ahead of what they share by [{}, {}), which may have been acknowledged "
+                               "to producers. Remedy: make this slave the master, or set haTruncateAhead=true here "
+                               "to throw these bytes away",
+                               end, slave.end)};
   return {Action::kTruncate, end, {}};
 }
 

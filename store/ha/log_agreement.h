@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,9 +25,9 @@ struct LogAgreement {
 };
 
 /// By the epochs; bytes in front of all epochs, of a log that a classic master has written, count as one epoch.
-/// `confirmed`: what may have been acknowledged, nullopt when that is not known. What lies behind it may be cut; the
-/// rest only with `truncate_ahead`. Truncated to its begin a log is empty.
-[[nodiscard]] LogAgreement agree(const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed,
-                                 bool truncate_ahead);
+/// What a slave has acknowledged may have been acknowledged to a producer, and a master that lost its newest bytes with
+/// its machine does not know of it: a slave that is ahead refuses, and is cut with `truncate_ahead` alone. Truncated to
+/// its begin a log is empty.
+[[nodiscard]] LogAgreement agree(const LogSide& slave, const LogSide& master, bool truncate_ahead);
 
 }  // namespace apogee::store

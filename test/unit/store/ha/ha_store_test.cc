@@ -1,5 +1,4 @@
 // Both ends of the stream over real stores.
-#include "store/ha/confirmed_file.h"
 #include "test/unit/store/ha/copy_bench.h"
 #include "test/unit/store/ha/ha_rig.h"
 
@@ -81,7 +80,6 @@ TEST_CASE("a synchronous master's answers wait for what the stream brings back",
 
 TEST_CASE("a slave's store that is ahead is cut while it runs, and follows", "[ha]") {
   Directory master_directory, slave_directory, old_master;
-  auto confirmed_file = (slave_directory.path / "haConfirmed").string();
   {
     Running master(store_options(master_directory, false));
     put_some(*master.store, 0, 200);
@@ -89,11 +87,9 @@ TEST_CASE("a slave's store that is ahead is cut while it runs, and follows", "[h
     fs::copy(master_directory.path, old_master.path, fs::copy_options::recursive);
     master.store.reset();
   }
-  LogOffset common = 0;
   {
     // On the newer disk the master goes on; the slave has it all.
     Running master(store_options(master_directory, false));
-    common = master.store->replicated_log().end();
     put_some(*master.store, 200, 250);
     MasterRig server(master.store->replicated_log());
     Running slave(store_options(slave_directory, true));
@@ -106,8 +102,7 @@ TEST_CASE("a slave's store that is ahead is cut while it runs, and follows", "[h
   put_some(*master.store, 300, 500);
   MasterRig server(master.store->replicated_log());
   auto options = SlaveRig::slave_options();
-  options.confirmed_file = confirmed_file;
-  REQUIRE(ConfirmedFile(confirmed_file, io::posix_file_system()).write(common));
+  options.truncate_ahead = true;
   Running slave(store_options(slave_directory, true));
   SlaveRig client(slave.store->replicated_log(), options);
   client.client.follow(server.address(), false);

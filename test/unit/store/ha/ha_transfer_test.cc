@@ -1,4 +1,3 @@
-#include "store/ha/confirmed_file.h"
 #include "test/support/catch.h"
 #include "test/unit/store/ha/ha_rig.h"
 
@@ -80,71 +79,42 @@ namespace {
 struct Ahead {
   MemoryLog master_log{1 << 14}, slave_log{1 << 14};
   LogOffset common = 0;
-  TemporaryDirectory directory;
 
-  explicit Ahead(LogOffset confirmed_beyond) {
+  Ahead() {
     REQUIRE(master_log.epochs().begin_next(0));
     REQUIRE(slave_log.epochs().append({1, 0}));
     for (int i = 0; i < 40; ++i) master_log.put("both");
     slave_log.put_raw(master_log.content());
     common = master_log.end();
     slave_log.put_raw(log_record(common, 900, "only here"));
-    REQUIRE(ConfirmedFile(options().confirmed_file, io::posix_file_system()).write(common + confirmed_beyond));
     // The master was restored from an older disk, and has gone on.
     REQUIRE(master_log.epochs().begin_next(common));
     for (int i = 0; i < 40; ++i) master_log.put("only there");
-  }
-  [[nodiscard]] HaClient::Options options() const {
-    auto options = SlaveRig::slave_options();
-    options.confirmed_file = (directory.path() / "haConfirmed").string();
-    return options;
   }
 };
 
 }  // namespace
 
-TEST_CASE("a slave that is ahead by what was never confirmed is cut", "[ha]") {
-  Ahead ahead(0);
-  MasterRig master(ahead.master_log);
-  SlaveRig slave(ahead.slave_log, ahead.options());
-  slave.client.follow(master.address(), false);
-  CHECK(same_log(ahead.master_log, ahead.slave_log));
-  CHECK(ahead.slave_log.truncations() == 1);
-  CHECK(slave.lines.have("is cut off"));
-  CHECK(ahead.slave_log.epochs().all() == ahead.master_log.epochs().all());
-}
-
-TEST_CASE("a slave that is ahead by what was confirmed refuses, and keeps it", "[ha]") {
-  Ahead ahead(1);
+TEST_CASE("a slave that is ahead refuses, and is cut only when that is wanted", "[ha]") {
+  Ahead ahead;
   const auto kept = ahead.slave_log.content();
   MasterRig master(ahead.master_log);
   {
-    SlaveRig slave(ahead.slave_log, ahead.options());
+    SlaveRig slave(ahead.slave_log);
     slave.client.follow(master.address(), false);
     CHECK(eventually([&] { return slave.is(HaClient::State::kRefused); }));
     CHECK(slave.lines.have("haTruncateAhead"));
     CHECK(ahead.slave_log.content() == kept);
     CHECK(ahead.master_log.acks().slaves().empty());
   }
-  auto options = ahead.options();
+  auto options = SlaveRig::slave_options();
   options.truncate_ahead = true;
   SlaveRig slave(ahead.slave_log, options);
   slave.client.follow(master.address(), false);
   CHECK(same_log(ahead.master_log, ahead.slave_log));
-}
-
-TEST_CASE("what is confirmed outlives the slave's process", "[ha]") {
-  MemoryLog master_log, slave_log;
-  TemporaryDirectory directory;
-  auto options = SlaveRig::slave_options();
-  options.confirmed_file = (directory.path() / "config" / "haConfirmed").string();
-  REQUIRE(master_log.epochs().begin_next(0));
-  MasterRig master(master_log);
-  SlaveRig slave(slave_log, options);
-  slave.client.follow(master.address(), false);
-  for (int i = 0; i < 10; ++i) master_log.put("x");
-  CHECK(eventually(
-      [&] { return ConfirmedFile(options.confirmed_file, io::posix_file_system()).read() == master_log.end(); }));
+  CHECK(ahead.slave_log.truncations() == 1);
+  CHECK(slave.lines.have("is cut off"));
+  CHECK(ahead.slave_log.epochs().all() == ahead.master_log.epochs().all());
 }
 
 TEST_CASE("a log that takes nothing stops the slave, which goes on by itself", "[ha]") {

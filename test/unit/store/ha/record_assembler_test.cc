@@ -1,6 +1,5 @@
 #include "store/ha/record_assembler.h"
 
-#include "store/ha/confirmed_file.h"
 #include "store/ha/log_agreement.h"
 #include "test/support/catch.h"
 #include "test/support/memory_log.h"
@@ -188,52 +187,33 @@ TEST_CASE("damage up to the end of a file ends there", "[ha]") {
   }
 }
 
-TEST_CASE("where two logs part, by epochs and what was confirmed", "[ha]") {
+TEST_CASE("where two logs part, by their epochs", "[ha]") {
   using Action = LogAgreement::Action;
   const std::vector<Epoch> one{{1, 0}}, two{{1, 0}, {2, 500}}, other{{7, 0}};
-  auto result = [](const LogSide& slave, const LogSide& master, std::optional<LogOffset> confirmed, bool truncate) {
-    auto agreed = agree(slave, master, confirmed, truncate);
+  auto result = [](const LogSide& slave, const LogSide& master, bool truncate) {
+    auto agreed = agree(slave, master, truncate);
     return std::pair(agreed.action, agreed.end);
   };
   // Behind, level, in an older epoch.
-  CHECK(result({0, 400, one}, {0, 900, two}, 400, false) == std::pair(Action::kFollow, LogOffset{400}));
-  CHECK(result({0, 500, one}, {0, 900, two}, 400, false) == std::pair(Action::kFollow, LogOffset{500}));
-  CHECK(result({0, 900, two}, {0, 900, two}, 900, false) == std::pair(Action::kFollow, LogOffset{900}));
-  // Ahead: the unconfirmed goes, the confirmed only when that is wanted.
-  CHECK(result({0, 600, one}, {0, 900, two}, 500, false) == std::pair(Action::kTruncate, LogOffset{500}));
-  CHECK(result({0, 600, one}, {0, 900, two}, 501, false).first == Action::kRefuse);
-  CHECK(result({0, 600, one}, {0, 900, two}, std::nullopt, false).first == Action::kRefuse);
-  CHECK(result({0, 600, one}, {0, 900, two}, 501, true) == std::pair(Action::kTruncate, LogOffset{500}));
-  CHECK(result({0, 600, one}, {0, 550, one}, 550, false) == std::pair(Action::kTruncate, LogOffset{550}));
-  CHECK(agree({0, 600, one}, {0, 550, one}, 580, false).why.find("haTruncateAhead") != std::string::npos);
+  CHECK(result({0, 400, one}, {0, 900, two}, false) == std::pair(Action::kFollow, LogOffset{400}));
+  CHECK(result({0, 500, one}, {0, 900, two}, false) == std::pair(Action::kFollow, LogOffset{500}));
+  CHECK(result({0, 900, two}, {0, 900, two}, false) == std::pair(Action::kFollow, LogOffset{900}));
+  // Ahead: it is cut only when that is wanted.
+  CHECK(result({0, 600, one}, {0, 900, two}, false).first == Action::kRefuse);
+  CHECK(result({0, 600, one}, {0, 900, two}, true) == std::pair(Action::kTruncate, LogOffset{500}));
+  CHECK(result({0, 600, one}, {0, 550, one}, true) == std::pair(Action::kTruncate, LogOffset{550}));
+  CHECK(agree({0, 600, one}, {0, 550, one}, false).why.find("haTruncateAhead") != std::string::npos);
   // Nothing in common, or a gap.
-  CHECK(result({0, 600, other}, {0, 900, two}, 0, true).first == Action::kRefuse);
-  CHECK(result({0, 600, one}, {700, 900, {{1, 0}}}, 0, true).first == Action::kRefuse);
+  CHECK(result({0, 600, other}, {0, 900, two}, true).first == Action::kRefuse);
+  CHECK(result({0, 600, one}, {700, 900, {{1, 0}}}, true).first == Action::kRefuse);
   // Both began the same epoch on their own: the proof has told, and what lies in front of it is looked at.
   auto parted = [](LogOffset at) { return LogSide{0, 900, {{1, 0}, {2, 500}}, at}; };
-  CHECK(result(parted(500), {0, 950, two}, 500, false) == std::pair(Action::kTruncate, LogOffset{500}));
-  CHECK(result(parted(500), {0, 950, two}, 501, false).first == Action::kRefuse);
-  CHECK(result(parted(0), {0, 950, two}, 0, false) == std::pair(Action::kTruncate, LogOffset{0}));
-  CHECK(result(parted(0), {0, 950, two}, 1, true) == std::pair(Action::kTruncate, LogOffset{0}));
-  CHECK(agree(parted(0), {0, 950, two}, 1, false).why.find("haTruncateAhead") != std::string::npos);
+  CHECK(result(parted(500), {0, 950, two}, true) == std::pair(Action::kTruncate, LogOffset{500}));
+  CHECK(result(parted(500), {0, 950, two}, false).first == Action::kRefuse);
+  CHECK(result(parted(0), {0, 950, two}, true) == std::pair(Action::kTruncate, LogOffset{0}));
+  CHECK(agree(parted(0), {0, 950, two}, false).why.find("haTruncateAhead") != std::string::npos);
   // Bytes in front of all epochs, from the time under a classic master.
-  CHECK(result({0, 400, {}}, {0, 900, {{1, 500}}}, 0, false) == std::pair(Action::kFollow, LogOffset{400}));
-  CHECK(result({0, 600, {}}, {0, 900, {{1, 500}}}, 0, false) == std::pair(Action::kTruncate, LogOffset{500}));
-  CHECK(result({0, 600, {}}, {0, 900, {{1, 0}}}, 0, true).first == Action::kRefuse);
-}
-
-TEST_CASE("what is confirmed is kept in a file, and a damaged file tells nothing", "[ha]") {
-  TemporaryDirectory directory;
-  auto path = (directory.path() / "config" / "haConfirmed").string();
-  auto& files = io::posix_file_system();
-  CHECK_FALSE(ConfirmedFile(path, files).read());
-  REQUIRE(ConfirmedFile(path, files).write(123));
-  REQUIRE(ConfirmedFile(path, files).write(45));
-  CHECK(ConfirmedFile(path, files).read() == LogOffset{45});
-  auto file = files.open(path, io::OpenMode::kExisting);
-  REQUIRE(file);
-  REQUIRE((*file)->write_at(0, "9"));
-  CHECK_FALSE(ConfirmedFile(path, files).read());
-  CHECK_FALSE(ConfirmedFile("", files).read());
-  CHECK(ConfirmedFile("", files).write(1));
+  CHECK(result({0, 400, {}}, {0, 900, {{1, 500}}}, false) == std::pair(Action::kFollow, LogOffset{400}));
+  CHECK(result({0, 600, {}}, {0, 900, {{1, 500}}}, true) == std::pair(Action::kTruncate, LogOffset{500}));
+  CHECK(result({0, 600, {}}, {0, 900, {{1, 0}}}, true).first == Action::kRefuse);
 }
