@@ -209,12 +209,16 @@ TEST_CASE("Topics: a thousand are deleted while they are written and read", "[in
   CHECK(answers["send 17"] > 0);
   CHECK(answers["pull 17"] > 0);
 
+  // Pulls of what went are told as events in a topic of the broker's.
+  auto stays = [](const std::string& path) {
+    return path.find("/Healthy/") != std::string::npos || path.find("/OFFSET_MOVED_EVENT/") != std::string::npos;
+  };
   auto files_left = [&] {
     std::set<std::string> left;
     for (const char* place : {"store/consumequeue", "store/consumequeue.removed"}) {
       std::error_code gone_meanwhile;
       for (const auto& entry : fs::recursive_directory_iterator(cluster.directory() / place, gone_meanwhile))
-        if (entry.is_regular_file() && entry.path().string().find("/Healthy/") == std::string::npos && left.size() < 10)
+        if (entry.is_regular_file() && !stays(entry.path().string()) && left.size() < 10)
           left.insert(entry.path().string());
     }
     return left;
