@@ -292,7 +292,8 @@ TEST_CASE("orders and payments: the books balance", "[business][workflow]") {
   CHECK(printed.never_pay.size() > 4);
   for (const char* group : {"shop_checkout", "shop_deadlines", "shop_labels", "shop_warehouse", "shop_mail"}) {
     INFO(group);
-    for (const auto& row : shop.mqadmin.parsed({"consumerProgress", "-g", group})["queues"]) CHECK(row["diff"] == 0);
+    const auto progress = shop.mqadmin.parsed({"consumerProgress", "-g", group});
+    for (const auto& row : progress.at("queues")) CHECK(row["diff"] == 0);
   }
 }
 
