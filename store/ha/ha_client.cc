@@ -222,10 +222,10 @@ void HaClient::Impl::on_following(LogOffset master_end) {
   if (lines.admit("follows " + master))
     logger.info("replication: follows the master {} from {} on, {} bytes behind", master, log.end(),
                 std::max<LogOffset>(0, master_end - log.end()));
-  tell([&](Figures& f) {
+  tell([&, end = log.end()](Figures& f) {
     f.state = State::kTransfer;
     f.why.clear();
-    f.end = log.end();
+    f.end = end;
     f.master_end = master_end;
   });
   note_caught_up();
@@ -303,8 +303,9 @@ void HaClient::Impl::on_truncate(LogOffset end, LogOffset master_end) {
 }
 
 void HaClient::Impl::note_caught_up() {
+  const LogOffset end = log.end();
   std::lock_guard lock(figures_mutex);
-  if (told.state == State::kTransfer && log.end() >= told.master_end) caught_up_at = Clock::now();
+  if (told.state == State::kTransfer && end >= told.master_end) caught_up_at = Clock::now();
 }
 
 void HaClient::Impl::tick() {
@@ -345,9 +346,10 @@ void HaClient::Impl::mend() {
 }
 
 HaClient::Figures HaClient::Impl::figures() const {
+  const LogOffset end = log.end();
   std::lock_guard lock(figures_mutex);
   Figures now = told;
-  now.end = log.end();
+  now.end = end;
   if (caught_up_at) now.caught_up_ms_ago = elapsed_ms(*caught_up_at);
   return now;
 }

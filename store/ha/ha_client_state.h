@@ -94,7 +94,7 @@ struct HaClient::Impl : std::enable_shared_from_this<HaClient::Impl> {
   Clock::time_point rated_at, mended_at, following_since;
   int64_t rated_bytes = 0;
 
-  mutable std::mutex figures_mutex;
+  mutable std::mutex figures_mutex;               // a leaf: the log, which may wait for a truncation, is asked before
   Figures told;                                   // guarded by figures_mutex
   std::optional<Clock::time_point> caught_up_at;  // guarded by figures_mutex
 
