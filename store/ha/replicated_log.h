@@ -33,8 +33,8 @@ class ReplicatedLog {
   /// At most `bytes_max` bytes from an offset on, pinned in the mapping, never beyond its file nor end(); empty at
   /// end(). Errors: kNotFound in front of begin() or behind end().
   [[nodiscard]] virtual Result<SharedBytes> read(LogOffset from, int64_t bytes_max) const = 0;
-  /// Told when end() or flushed() has grown, on the thread that did it; must be cheap. nullptr: nobody. Thread: any;
-  /// after it returns the former listener is not called any more.
+  /// Told when end() or flushed() has grown, on the thread that did it; must be cheap, and not ask the log itself.
+  /// nullptr: nobody. Thread: any; after it returns the former listener is not called any more.
   virtual void set_replication_listener(std::function<void()> grown) = 0;
 
   [[nodiscard]] virtual EpochFile& epochs() = 0;
