@@ -74,7 +74,7 @@ class PullOperation {
     /// Runs a task on the reader pool, false when that is full; empty: filters that read messages run where the pull
     /// came in.
     std::function<bool(std::function<void()>)> post_reader;
-    int64_t hot_bytes = INT64_MAX;  ///< end of the log that is taken to be in memory
+    int64_t hot_bytes = INT64_MAX;       ///< end of the log that is taken to be in memory
     OffsetMovedEvents* moved = nullptr;  ///< nullptr: offsets that are corrected are told to nobody
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
