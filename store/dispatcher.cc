@@ -169,7 +169,7 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
       if (hole_end >= 0)
         skipped = std::min(skipped, hole_end - at - done);
       else if (auto file = log_.files().at(at))
-        if (auto next = next_record(*file, at + done + 1); next && *next > 0)
+        if (auto next = next_record(*file, at + done + 1, end); next && *next > 0)
           skipped = std::min(skipped, *next - at - done);
       if (hole_end < 0) {
         logger_.warn("dispatch: no message at {}, {} bytes skipped", at + done, skipped);

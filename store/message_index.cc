@@ -436,7 +436,7 @@ std::unique_ptr<MessageIndex> make_message_index(const StoreOptions& options, co
   reader.end_of_hole = [&holes](LogOffset offset) { return holes.end_at(offset); };
   reader.next_record = [&log](LogOffset from) -> LogOffset {
     auto file = log.files().at(from);
-    return file ? next_record(*file, from).value_or(-1) : -1;
+    return file ? next_record(*file, from, log.readable_end()).value_or(-1) : -1;
   };
   MessageIndex::Options index;
   index.db.directory = options.root_dir + "/indexdb";

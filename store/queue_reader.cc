@@ -162,7 +162,7 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
     while (at < end) {
       auto position = look_at(file->bytes_from(at), at, false);
       if (position.kind == LogPosition::Kind::kNothing) {
-        auto next = next_record(*file, at + 1);
+        auto next = next_record(*file, at + 1, end);
         at = next && *next > 0 ? *next : end;
         continue;
       }

@@ -143,23 +143,24 @@ std::vector<WalkedFile> walk_all(const std::vector<std::shared_ptr<LogFile>>& fi
 
 }  // namespace
 
-Result<LogOffset> next_record(const LogFile& file, LogOffset from) {
+Result<LogOffset> next_record(const LogFile& file, LogOffset from, LogOffset end) {
   // The magics of both versions begin with the same three bytes, behind four bytes of length.
   constexpr std::string_view kMagicStart = "\xDA\xA3\x20";
   constexpr LogOffset kLengthBytes = 4;
   constexpr int64_t kStep = 1 << 20;
-  for (LogOffset at = from; at < file.end();) {
+  end = std::min(end, file.end());
+  const auto bytes_from = [&](LogOffset at) { return file.bytes_from(at).substr(0, static_cast<size_t>(end - at)); };
+  for (LogOffset at = from; at < end;) {
     APOGEE_TRY_ASSIGN(int64_t data, file.file->next_data(at - file.begin));
     // A step begins early enough to see a magic on the border of the data.
     at = std::max(at, file.begin + data - kLengthBytes);
-    if (file.begin + data >= file.end() || at >= file.end()) break;
-    const LogOffset step_end = std::min(at + kStep, file.end());
-    auto part = file.bytes_from(at).substr(
-        0, static_cast<size_t>(std::min<LogOffset>(kStep + kLengthBytes + 3, file.end() - at)));
+    if (file.begin + data >= end || at >= end) break;
+    const LogOffset step_end = std::min(at + kStep, end);
+    auto part = bytes_from(at).substr(0, kStep + kLengthBytes + 3);
     for (size_t magic = part.find(kMagicStart, kLengthBytes); magic != std::string_view::npos;
          magic = part.find(kMagicStart, magic + 1)) {
       LogOffset offset = at + static_cast<LogOffset>(magic) - kLengthBytes;
-      if (look_at(file.bytes_from(offset), offset, true).kind == LogPosition::Kind::kRecord) return offset;
+      if (look_at(bytes_from(offset), offset, true).kind == LogPosition::Kind::kRecord) return offset;
     }
     at = step_end;
   }

@@ -30,9 +30,9 @@ struct LogPosition {
 [[nodiscard]] bool is_record_of(std::string_view bytes, LogOffset offset, std::string_view topic, int32_t queue_id,
                                 QueueOffset queue_offset, bool check_crc);
 
-/// The first position in [from, end of the file) where a whole record stands: magic, stored physical offset and CRC
-/// agree. -1: there is none. Error: kIo.
-[[nodiscard]] Result<LogOffset> next_record(const LogFile& file, LogOffset from);
+/// The first position in [from, end), within the file, where a whole record stands: magic, stored physical offset and
+/// CRC agree. Nothing at or behind `end` is read: it may be written to. -1: there is none. Error: kIo.
+[[nodiscard]] Result<LogOffset> next_record(const LogFile& file, LogOffset from, LogOffset end = INT64_MAX);
 
 /// Bytes of the log that hold no message any more, with whole records behind them.
 struct Hole {

@@ -54,7 +54,7 @@ LogOffset FileReplicatedLog::scrub(LogOffset from, int64_t bytes_max) {
       at += there.bytes;
       continue;
     }
-    auto next = next_record(*file, at + 1);
+    auto next = next_record(*file, at + 1, parts_.log.end());
     const LogOffset damaged_to = std::min(next && *next > 0 ? *next : file->end(), end);
     if (!parts_.holes.overlaps(at, damaged_to)) parts_.logger.error("the log is damaged from {} to {}", at, damaged_to);
     parts_.holes.add(at, damaged_to);
