@@ -87,7 +87,7 @@ struct Replication::Impl : std::enable_shared_from_this<Replication::Impl> {
 };
 
 Replication::Replication(Parts parts)
-    : parts_(std::move(parts)), master_(parts_.config, parts_.logger), impl_(std::make_shared<Impl>(parts_, master_)) {}
+    : parts_(parts), master_(parts_.config, parts_.logger), impl_(std::make_shared<Impl>(parts_, master_)) {}
 
 Replication::~Replication() { stop(); }
 
