@@ -216,7 +216,7 @@ Status Broker::Impl::listen() {
     server->set_handler([this](const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
       if (ready.load(std::memory_order_acquire))
         return requests->dispatch(caller, std::move(request), std::move(respond));
-      respond(remoting::Command::response_to(request, remoting::response_code::kSystemError, "the broker is starting"));
+      respond(remoting::Command::response_to(request, remoting::response_code::kSystemError, kBrokerStarting));
     });
     server->set_close_listener([this](remoting::ConnectionId connection, const std::string&) {
       if (!ready.load(std::memory_order_acquire)) return;

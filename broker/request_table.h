@@ -14,6 +14,9 @@
 
 namespace apogee::broker {
 
+/// The remark of SYSTEM_ERROR while requests cannot be served yet; brokers that are told so ask again.
+inline constexpr const char* kBrokerStarting = "the broker is starting";
+
 /// Where a handler runs.
 enum class RunsOn : uint8_t {
   kIoLoop,   ///< on the connection's loop; must not block on disk

@@ -9,8 +9,8 @@
 
 #include "broker/handlers/request_fields.h"
 #include "broker/handlers/send_operation.h"
+#include "broker/replication/member_group.h"
 #include "common/config/properties_file.h"
-#include "common/remoting/bodies/route_bodies.h"
 
 namespace apogee::broker {
 
@@ -20,7 +20,6 @@ using remoting::RequestCode;
 
 namespace {
 
-constexpr int64_t kMembersTimeoutMs = 2'000;
 constexpr int64_t kHandOverMs = 30'000;
 constexpr int64_t kMissingLooks = 2;
 constexpr size_t kHalvesPerLook = 64;
@@ -119,12 +118,7 @@ void ActingMaster::run() {
 ActingMaster::Members ActingMaster::ask_members() {
   Members members;
   for (const auto& server : split_addresses(parts_.config.namesrv_addr.get())) {
-    auto request = Command::request(RequestCode::kGetBrokerMemberGroup);
-    request.ext.set("clusterName", parts_.config.cluster_name);
-    request.ext.set("brokerName", parts_.config.broker_name);
-    auto reply = parts_.client.call_and_wait(server, std::move(request), kMembersTimeoutMs);
-    if (!reply || reply->code != code::kSuccess) continue;
-    const auto group = remoting::decode_broker_member_group(reply->body.bytes);
+    const auto group = ask_member_group(server, parts_.config, parts_.client);
     if (!group) continue;
     members.answered = true;
     for (const auto& [id, address] : group->broker_addrs) {
@@ -274,12 +268,16 @@ void ActingMaster::note_progress_locked() {
   saved_ = progress_;
 }
 
-void ActingMaster::count_locked() {
-  figures_.escaped_half += duties_->escaped_half;
-  figures_.refused += duties_->refused;
-  if (!duties_->delays) return;
-  figures_.escaped_delayed += duties_->delays->delivered_total();
-  figures_.escaped_timers += duties_->timers->figures().delivered_total;
+/// With those of the present term.
+ActingMaster::Figures ActingMaster::figures_locked() const {
+  Figures figures = figures_;
+  if (!duties_) return figures;
+  figures.escaped_half += duties_->escaped_half;
+  figures.refused += duties_->refused;
+  if (!duties_->delays) return figures;
+  figures.escaped_delayed += duties_->delays->delivered_total();
+  figures.escaped_timers += duties_->timers->figures().delivered_total;
+  return figures;
 }
 
 void ActingMaster::end_locked(const char* why) {
@@ -289,7 +287,7 @@ void ActingMaster::end_locked(const char* why) {
     duties_->timers->stop();
   }
   note_progress_locked();
-  count_locked();
+  figures_ = figures_locked();
   parts_.logger.warn(
       "this slave acts for its master no more: {}; sent to other masters so far: {} delayed messages, {} timers, {} "
       "half messages",
@@ -312,14 +310,7 @@ ActingProgress ActingMaster::hand_over() {
 
 ActingMaster::Figures ActingMaster::figures() const {
   std::lock_guard lock(mutex_);
-  Figures figures = figures_;
-  if (!duties_) return figures;
-  figures.escaped_half += duties_->escaped_half;
-  figures.refused += duties_->refused;
-  if (!duties_->delays) return figures;
-  figures.escaped_delayed += duties_->delays->delivered_total();
-  figures.escaped_timers += duties_->timers->figures().delivered_total;
-  return figures;
+  return figures_locked();
 }
 
 std::map<std::string, std::string> ActingMaster::texts() const {

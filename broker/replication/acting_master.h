@@ -84,7 +84,7 @@ class ActingMaster {
   void end_locked(const char* why);
   void escape_halves_locked();
   void note_progress_locked();
-  void count_locked();
+  [[nodiscard]] Figures figures_locked() const;
 
   const Parts parts_;
   Escape escape_;

@@ -6,9 +6,9 @@
 #include <set>
 
 #include "broker/replication/acting_master.h"
+#include "broker/replication/member_group.h"
 #include "broker/schedule/delay_levels.h"
 #include "broker/timers/timer_rule.h"
-#include "common/remoting/bodies/route_bodies.h"
 
 namespace apogee::broker {
 
@@ -18,23 +18,16 @@ using remoting::RequestCode;
 
 namespace {
 
-constexpr int64_t kMembersTimeoutMs = 2'000;
 constexpr int64_t kSlaveMsMax = 10'000;
 constexpr int64_t kRetryMs = 200;
-constexpr const char* kBrokerStarting = "the broker is starting";  // of broker.cc
 
 std::set<std::string> slaves_of(const BrokerConfig& config, remoting::RpcClient& client, const Logger& logger) {
   std::set<std::string> slaves;
   for (const auto& server : split_addresses(config.namesrv_addr.get())) {
-    auto request = Command::request(RequestCode::kGetBrokerMemberGroup);
-    request.ext.set("clusterName", config.cluster_name);
-    request.ext.set("brokerName", config.broker_name);
-    auto reply = client.call_and_wait(server, std::move(request), kMembersTimeoutMs);
-    const auto group = reply && reply->code == code::kSuccess
-                           ? remoting::decode_broker_member_group(reply->body.bytes)
-                           : Result<remoting::BrokerMemberGroup>(Error{Errc::kNetwork, "no answer"});
+    const auto group = ask_member_group(server, config, client);
     if (!group) {
-      logger.warn("the NameServer {} does not tell whether a slave acts for this broker", server);
+      logger.warn("the NameServer {} does not tell whether a slave acts for this broker: {}", server,
+                  group.error().message);
       continue;
     }
     for (const auto& [id, address] : group->broker_addrs)
