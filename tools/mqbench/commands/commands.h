@@ -1,0 +1,19 @@
+#pragma once
+
+#include <functional>
+
+namespace CLI {
+class App;
+}
+
+// The commands. Each adds itself to the program; what is returned runs it when it was the one that was called and gives
+// the exit status. They throw what is wrong.
+namespace mqbench {
+
+using Command = std::function<int()>;
+
+Command add_produce_command(CLI::App& app);
+Command add_consume_command(CLI::App& app);
+Command add_echo_command(CLI::App& app);
+
+}  // namespace mqbench

@@ -1,0 +1,58 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tools/mqbench/loads/pull_load.h"
+#include "tools/mqbench/loads/send_load.h"
+#include "tools/mqbench/run/run.h"
+#include "tools/mqbench/run/targets.h"
+#include "tools/mqbench/wire/frame_builder.h"
+
+namespace CLI {
+class App;
+}
+
+// Options that several commands share, and how loads are made of them.
+namespace mqbench {
+
+struct SendOptions {
+  std::string mode = "sync";  ///< "sync", "async", "one-way"
+  int64_t connections = 64;
+  int64_t window = 64;  ///< of each connection; async only
+  double rate = 0;      ///< messages a second of all; 0: closed-loop
+  bool binary = false;
+  std::string group = "mqbench";
+  MessageShape shape;
+};
+struct PullOptions {
+  int64_t connections = 1;
+  int batch = 32;
+  int64_t suspend_ms = 15'000;
+  std::string group = "mqbench";
+  std::string tags = "*";
+};
+
+void add_run_options(CLI::App& command, RunOptions& options, bool timed = true);
+void add_target_options(CLI::App& command, TargetOptions& options);
+void add_send_options(CLI::App& command, SendOptions& options);
+void add_pull_options(CLI::App& command, PullOptions& options);
+
+/// A random number for all that one run sends.
+[[nodiscard]] uint32_t new_run_number();
+/// Completes what follows from other options. Throws what does not go together.
+void settle(SendOptions& options);
+[[nodiscard]] std::string describe(const SendOptions& options);
+[[nodiscard]] std::string describe(const TargetOptions& options);
+
+/// Adds the senders to the run, spread over its workers; they are stage 0.
+std::vector<SendLoad*> add_senders(Run& run, const SendOptions& options, const Targets& targets, uint32_t run_number,
+                                   const std::string& name, bool keep_acked);
+/// plan: without connections, batch, group and so on, which are the options'. Queues go to the workers in turn.
+std::vector<PullLoad*> add_pullers(Run& run, int stage, const PullOptions& options, const PullPlan& plan);
+
+/// Runs, reports; the arguments of this process stand in the report.
+int execute_and_report(Run& run, const RunOptions& options, const std::string& command, const std::string& counted);
+
+}  // namespace mqbench
