@@ -14,6 +14,11 @@ using Command = std::function<int()>;
 
 Command add_produce_command(CLI::App& app);
 Command add_consume_command(CLI::App& app);
+Command add_e2e_command(CLI::App& app);
+Command add_mixed_command(CLI::App& app);
+Command add_connections_command(CLI::App& app);
+Command add_route_command(CLI::App& app);
+Command add_fsync_command(CLI::App& app);
 Command add_echo_command(CLI::App& app);
 
 }  // namespace mqbench

@@ -219,8 +219,14 @@ std::vector<PullLoad*> add_pullers(Run& run, int stage, const PullOptions& optio
   return loads;
 }
 
-int execute_and_report(Run& run, const RunOptions& options, const std::string& command, const std::string& counted) {
+int execute_and_report(Run& run, const RunOptions& options, const std::string& command, const std::string& counted,
+                       const LoadResult* before) {
   auto result = run.execute();
+  if (before != nullptr) result.loads.push_back(*before);
+  return finish_report(options, std::move(result), command, counted);
+}
+
+int finish_report(const RunOptions& options, RunResult result, const std::string& command, const std::string& counted) {
   result.command = command;
   result.arguments = own_arguments();
   result.counted = counted;

@@ -53,6 +53,10 @@ std::vector<SendLoad*> add_senders(Run& run, const SendOptions& options, const T
 std::vector<PullLoad*> add_pullers(Run& run, int stage, const PullOptions& options, const PullPlan& plan);
 
 /// Runs, reports; the arguments of this process stand in the report.
-int execute_and_report(Run& run, const RunOptions& options, const std::string& command, const std::string& counted);
+/// before: a load that was done already, reported last.
+int execute_and_report(Run& run, const RunOptions& options, const std::string& command, const std::string& counted,
+                       const LoadResult* before = nullptr);
+/// Completes a result that was made without a Run, and reports.
+int finish_report(const RunOptions& options, RunResult result, const std::string& command, const std::string& counted);
 
 }  // namespace mqbench

@@ -29,6 +29,8 @@ struct LoadResult {
   Recorded recorded;
   double intended_rate = 0;                 ///< messages a second; 0: closed-loop
   bool with_latency = true;                 ///< one-way sends have none
+  bool whole_run = false;                   ///< counted from the beginning, not in the window: no rate
+  double seconds = 0;                       ///< of its own window; 0: the run's
   std::map<std::string, double> figures{};  ///< further ones; those of the same name are added up
 };
 

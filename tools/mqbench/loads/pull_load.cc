@@ -98,7 +98,7 @@ void PullLoad::stop(int64_t end) {
   stopped_ = true;
   // Queues with an end are read to it; the others are left where they are.
   for (auto& cursor : cursors_)
-    if (cursor.until < 0) cursor.done = true;
+    if (cursor.until < 0 || plan_.repeat) cursor.done = true;
   finish_when_done();
 }
 
@@ -111,7 +111,11 @@ void PullLoad::finish_at(const std::vector<int64_t>& ends) {
 }
 
 void PullLoad::settle(Cursor& cursor) {
-  if (cursor.until >= 0 && cursor.next >= cursor.until) cursor.done = true;
+  if (cursor.until < 0 || cursor.next < cursor.until) return;
+  if (plan_.repeat && !stopped_)
+    cursor.next = plan_.queues[static_cast<size_t>(&cursor - cursors_.data())].from;
+  else
+    cursor.done = true;
 }
 
 void PullLoad::finish_when_done() {
@@ -122,15 +126,6 @@ void PullLoad::finish_when_done() {
 void PullLoad::pull(Cursor& cursor, int64_t now) {
   auto& link = *links_[cursor.link];
   if (!link.is_open()) return;
-  if (plan_.rate > 0) {
-    const auto gap = static_cast<int64_t>(1e9 * plan_.batch / plan_.rate * static_cast<double>(cursors_.size()));
-    const int64_t due = cursor.sent_at + gap;
-    if (due > now) {
-      cursor.not_before = due;
-      alarm_->set(now + 1'000'000);
-      return;
-    }
-  }
   write_digits(cursor.request.bytes.data() + cursor.offset_at, static_cast<uint64_t>(cursor.next), kOffsetDigits);
   const auto& bytes = cursor.request.bytes;
   std::memcpy(link.append(bytes.size()), bytes.data(), bytes.size());
@@ -260,6 +255,7 @@ std::vector<LoadResult> PullLoad::results() {
   LoadResult pulls;
   pulls.name = plan_.name;
   pulls.recorded = pulls_.take();
+  pulls.with_latency = plan_.delivery_name.empty();  // live pulls are held until something comes
   const std::pair<const char*, uint64_t> figures[] = {{"received", counts_.messages},      {"foreign", counts_.foreign},
                                                       {"damaged", counts_.damaged},        {"twice", counts_.twice},
                                                       {"misplaced", counts_.misplaced},    {"pulls", counts_.pulls},

@@ -31,7 +31,7 @@ struct PullPlan {
   HeaderType header = HeaderType::kJson;
   bool foreign_is_wrong = true;  ///< bodies of others than mqbench are a problem
   bool keep_received = true;     ///< message by message, to find what is missing or comes twice
-  double rate = 0;               ///< messages a second that are asked for at most; 0: all that come
+  bool repeat = false;           ///< a queue that was read to its end is read again
 };
 
 /// Pulls, and checks each message: place in the queue, body, and that it did not come before.

@@ -26,11 +26,11 @@ struct ProcessState {
 [[nodiscard]] apogee::Result<ProcessState> read_process(pid_t pid);
 [[nodiscard]] std::string process_name(pid_t pid);
 
-/// A process before and after the window.
+/// A process before the connections were opened, and before and after the window.
 struct WatchedProcess {
   pid_t pid = 0;
   std::string name;
-  ProcessState before, after;
+  ProcessState first, before, after;
 };
 
 }  // namespace mqbench

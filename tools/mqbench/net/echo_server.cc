@@ -86,7 +86,6 @@ class EchoServer : public LinkUser {
     uv_poll_init(worker_.raw(), &poll_, listener_);
     uv_poll_start(&poll_, UV_READABLE,
                   [](uv_poll_t* handle, int, int) { static_cast<EchoServer*>(handle->data)->accept_all(); });
-    stall_at_ = next_stall(now_ns());
     // Signals wake a thread of their own, which stops the loop.
     std::thread waiter([this] {
       sigset_t set;

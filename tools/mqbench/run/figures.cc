@@ -4,6 +4,10 @@ namespace mqbench {
 
 double microseconds(int64_t nanoseconds) { return static_cast<double>(nanoseconds) / 1e3; }
 
+double seconds_of(const LoadResult& load, const RunResult& result) {
+  return load.seconds > 0 ? load.seconds : result.seconds;
+}
+
 uint64_t counted_messages(const RunResult& result) {
   for (const auto& load : result.loads)
     if (result.counted.empty() || load.name == result.counted) return load.recorded.messages;
@@ -32,10 +36,13 @@ std::vector<std::pair<std::string, double>> figures_of(const RunResult& result) 
   for (const auto& load : result.loads) {
     const auto& recorded = load.recorded;
     const auto add = [&](const std::string& name, double value) { all.emplace_back(load.name + "." + name, value); };
-    add("rate", static_cast<double>(recorded.messages) / result.seconds);
+    const double seconds = seconds_of(load, result);
+    if (!load.whole_run) {
+      add("rate", static_cast<double>(recorded.messages) / seconds);
+      add("mib_per_second", static_cast<double>(recorded.bytes) / 1'048'576 / seconds);
+    }
     add("messages", static_cast<double>(recorded.messages));
     add("failed", static_cast<double>(recorded.failed_messages()));
-    add("mib_per_second", static_cast<double>(recorded.bytes) / 1'048'576 / result.seconds);
     if (load.with_latency) {
       for (const auto& percentile : kPercentiles)
         add(percentile.member, microseconds(recorded.latency.quantile(percentile.share)));
@@ -51,6 +58,7 @@ std::vector<std::pair<std::string, double>> figures_of(const RunResult& result) 
     all.emplace_back(name + ".resident", process.after.resident_mib);
     all.emplace_back(name + ".anonymous", process.after.anonymous_mib);
     all.emplace_back(name + ".anonymous_before", process.before.anonymous_mib);
+    all.emplace_back(name + ".anonymous_first", process.first.anonymous_mib);
     all.emplace_back(name + ".minor_faults", static_cast<double>(cost.minor_faults));
     all.emplace_back(name + ".major_faults", static_cast<double>(cost.major_faults));
     all.emplace_back(name + ".switches", static_cast<double>(cost.voluntary_switches + cost.involuntary_switches));

@@ -30,6 +30,8 @@ struct ProcessCost {
 [[nodiscard]] uint64_t counted_messages(const RunResult& result);
 /// The flat list "produce.rate", "produce.p99", "server.cpu", ...
 [[nodiscard]] std::vector<std::pair<std::string, double>> figures_of(const RunResult& result);
+/// Seconds that a load's rate is about.
+[[nodiscard]] double seconds_of(const LoadResult& load, const RunResult& result);
 [[nodiscard]] double microseconds(int64_t nanoseconds);
 
 [[nodiscard]] std::string text_of(const RunResult& result);

@@ -18,8 +18,9 @@ Json json_of_load(const LoadResult& load, double seconds) {
   json["bytes"] = recorded.bytes;
   json["failed"] = Json::object();
   for (const auto& [code, count] : recorded.failed) json["failed"][std::to_string(code)] = count;
-  json["rate"] = static_cast<double>(recorded.messages) / seconds;
-  json["mibPerSecond"] = static_cast<double>(recorded.bytes) / 1'048'576 / seconds;
+  json["seconds"] = load.whole_run ? 0 : seconds;
+  json["rate"] = load.whole_run ? 0 : static_cast<double>(recorded.messages) / seconds;
+  json["mibPerSecond"] = load.whole_run ? 0 : static_cast<double>(recorded.bytes) / 1'048'576 / seconds;
   json["openLoop"] = load.intended_rate > 0;
   json["intendedRate"] = load.intended_rate;
   if (load.with_latency) {
@@ -61,8 +62,12 @@ Json json_of_process(const WatchedProcess& process, const RunResult& result) {
   json["systemSeconds"] = cost.system_seconds;
   json["cpuUsPerMessage"] = cost.cpu_us_per_message;
   json["cpuShare"] = cost.share;
-  json["residentMiB"] = {{"before", process.before.resident_mib}, {"after", process.after.resident_mib}};
-  json["anonymousMiB"] = {{"before", process.before.anonymous_mib}, {"after", process.after.anonymous_mib}};
+  json["residentMiB"] = {{"first", process.first.resident_mib},
+                         {"before", process.before.resident_mib},
+                         {"after", process.after.resident_mib}};
+  json["anonymousMiB"] = {{"first", process.first.anonymous_mib},
+                          {"before", process.before.anonymous_mib},
+                          {"after", process.after.anonymous_mib}};
   json["voluntarySwitches"] = cost.voluntary_switches;
   json["involuntarySwitches"] = cost.involuntary_switches;
   json["minorFaults"] = cost.minor_faults;
@@ -85,7 +90,7 @@ std::string json_of(const RunResult& result) {
   json["ok"] = result.problems.empty();
   json["problems"] = result.problems;
   json["loads"] = Json::array();
-  for (const auto& load : result.loads) json["loads"].push_back(json_of_load(load, result.seconds));
+  for (const auto& load : result.loads) json["loads"].push_back(json_of_load(load, seconds_of(load, result)));
   json["processes"] = Json::array();
   for (const auto& process : result.processes) json["processes"].push_back(json_of_process(process, result));
   json["generator"] = json_of_process(result.generator, result);

@@ -28,10 +28,12 @@ std::string time_text(int64_t nanoseconds) {
 
 std::string load_text(const LoadResult& load, double seconds) {
   const auto& recorded = load.recorded;
-  std::string out = fmt::format("{}\n  {:<11}{} in {:.1f} s: {}/s, {:.1f} MiB/s of bodies", load.name, "messages",
-                                grouped(static_cast<double>(recorded.messages)), seconds,
-                                grouped(static_cast<double>(recorded.messages) / seconds),
-                                static_cast<double>(recorded.bytes) / 1'048'576 / seconds);
+  std::string out =
+      fmt::format("{}\n  {:<11}{}", load.name, "messages", grouped(static_cast<double>(recorded.messages)));
+  if (!load.whole_run)
+    out += fmt::format(" in {:.1f} s: {}/s, {:.1f} MiB/s of bodies", seconds,
+                       grouped(static_cast<double>(recorded.messages) / seconds),
+                       static_cast<double>(recorded.bytes) / 1'048'576 / seconds);
   if (load.intended_rate > 0) out += fmt::format(" (open-loop, {}/s wanted)", grouped(load.intended_rate));
   out += '\n';
   if (load.with_latency && recorded.latency.count() > 0) {
@@ -64,13 +66,13 @@ std::string process_text(const WatchedProcess& process, const RunResult& result)
   return fmt::format(
       "{} (pid {})\n"
       "  {:<11}{:.2f} us a message; user {:.2f} s, system {:.2f} s, {:.0f} % of a processor\n"
-      "  {:<11}resident {:.1f} MiB (was {:.1f}), anonymous {:.1f} MiB (was {:.1f})\n"
+      "  {:<11}resident {:.1f} MiB (was {:.1f}), anonymous {:.1f} MiB (was {:.1f}; {:.1f} before connections)\n"
       "  {:<11}faults: minor {}, major {}; context switches: voluntary {}, involuntary {}\n",
       process.name, process.pid, "cpu", cost.cpu_us_per_message, cost.user_seconds, cost.system_seconds,
       cost.share * 100, "memory", process.after.resident_mib, process.before.resident_mib, process.after.anonymous_mib,
-      process.before.anonymous_mib, "kernel", grouped(static_cast<double>(cost.minor_faults)),
-      grouped(static_cast<double>(cost.major_faults)), grouped(static_cast<double>(cost.voluntary_switches)),
-      grouped(static_cast<double>(cost.involuntary_switches)));
+      process.before.anonymous_mib, process.first.anonymous_mib, "kernel",
+      grouped(static_cast<double>(cost.minor_faults)), grouped(static_cast<double>(cost.major_faults)),
+      grouped(static_cast<double>(cost.voluntary_switches)), grouped(static_cast<double>(cost.involuntary_switches)));
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -85,7 +87,7 @@ void write_file(const std::string& path, const std::string& text) {
 std::string text_of(const RunResult& result) {
   std::string out = result.title + "\n\n";
   if (result.interrupted) out += fmt::format("Interrupted: what follows is of the first {:.1f} s.\n\n", result.seconds);
-  for (const auto& load : result.loads) out += load_text(load, result.seconds);
+  for (const auto& load : result.loads) out += load_text(load, seconds_of(load, result));
   for (const auto& process : result.processes) out += process_text(process, result);
   const auto generator = cost_of(result.generator, result);
   out += fmt::format("generator\n  {:<11}{:.2f} us a message, {:.0f} % of a processor\n", "cpu",

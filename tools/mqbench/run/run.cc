@@ -16,7 +16,7 @@ namespace mqbench {
 namespace {
 
 constexpr int64_t kSecond = 1'000'000'000;
-constexpr int64_t kOpenWithin = 60 * kSecond;
+constexpr int64_t kOpenWithin = 120 * kSecond;
 constexpr int64_t kFinishWithin = 30 * kSecond;
 constexpr int64_t kStep = 20'000'000;
 
@@ -29,6 +29,8 @@ sigset_t end_signals() {
 }
 
 }  // namespace
+
+std::string utc_now() { return fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr))); }
 
 void pin_to_cpus(const std::string& cpus) {
   if (cpus.empty()) return;
@@ -104,19 +106,15 @@ void Run::tick(int64_t now, const Window& window) {
   last_done_ = done;
 }
 
-void Run::snapshot(bool after) {
+void Run::snapshot(ProcessState WatchedProcess::*when) {
   const auto take = [&](WatchedProcess& process) {
     auto state = read_process(process.pid);
     if (!state) {
       problems_.add(state.error().message);
       return;
     }
-    (after ? process.after : process.before) = *state;
+    process.*when = *state;
   };
-  if (!after) {
-    self_ = {::getpid(), "mqbench", {}, {}};
-    for (pid_t pid : pids_) watched_.push_back({pid, process_name(pid), {}, {}});
-  }
   take(self_);
   for (auto& process : watched_) take(process);
 }
@@ -124,15 +122,18 @@ void Run::snapshot(bool after) {
 RunResult Run::execute() {
   for (pid_t pid : pids_)
     if (auto state = read_process(pid); !state) throw std::runtime_error("--pid: " + state.error().message);
+  self_ = {::getpid(), "mqbench", {}, {}, {}};
+  for (pid_t pid : pids_) watched_.push_back({pid, process_name(pid), {}, {}, {}});
+  snapshot(&WatchedProcess::first);
   for (auto& entry : entries_) worker(entry.worker).post([&load = *entry.load] { load.open(); });
   for (size_t i = 0; i < workers_.size(); ++i) workers_[i]->start(fmt::format("mqbench-{}", i).c_str());
   const bool ready = wait_until(now_ns() + kOpenWithin, [this] {
     return std::all_of(entries_.begin(), entries_.end(), [](const Entry& entry) { return entry.load->ready(); });
   });
-  if (!ready) problems_.add("not all connections were open within a minute");
+  if (!ready) problems_.add("not all connections were open within two minutes");
 
   RunResult result;
-  result.started_at = fmt::format("{:%Y-%m-%dT%H:%M:%SZ}", fmt::gmtime(std::time(nullptr)));
+  result.started_at = utc_now();
   Window window;
   window.start = now_ns();
   window.begin = window.start + static_cast<int64_t>(options_.warmup * 1e9);
@@ -144,9 +145,9 @@ RunResult Run::execute() {
     return all_finished();
   };
   wait_until(window.begin, ticking);
-  snapshot(false);
+  snapshot(&WatchedProcess::before);
   if (!interrupted_ && !all_finished()) wait_until(window.end, ticking);
-  snapshot(true);
+  snapshot(&WatchedProcess::after);
   int64_t end = std::min(window.end, now_ns());
   if (all_finished()) {
     int64_t last = window.begin;

@@ -65,7 +65,6 @@ class Run {
   /// After everything has stopped, before the report.
   void check(std::function<void()> task) { checks_.push_back(std::move(task)); }
   void watch(pid_t pid) { pids_.push_back(pid); }
-  /// What the line of progress counts; "": all loads.
   /// Runs all of it. Throws what keeps it from beginning.
   RunResult execute();
 
@@ -80,7 +79,7 @@ class Run {
   [[nodiscard]] bool finished(int stage) const;
   [[nodiscard]] bool all_finished() const;
   void tick(int64_t now, const Window& window);
-  void snapshot(bool after);
+  void snapshot(ProcessState WatchedProcess::*when);
 
   const RunOptions options_;
   Problems problems_;
@@ -99,6 +98,9 @@ class Run {
 
 /// Takes a list such as "0,2-3"; pins this process (threads that start later too). Throws what is wrong.
 void pin_to_cpus(const std::string& cpus);
+
+/// As in 2026-01-31T23:59:59Z.
+[[nodiscard]] std::string utc_now();
 
 /// Writes the report for people, JSON and HTML, as the options say. Returns the exit status: 1 with problems.
 int report(const RunOptions& options, const RunResult& result);
