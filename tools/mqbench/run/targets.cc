@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <stdexcept>
 
+#include "common/remoting/bodies/route_bodies.h"
 #include "tools/mqbench/net/control_client.h"
 #include "tools/mqbench/net/link.h"
 
@@ -38,14 +38,14 @@ std::vector<BrokerTarget> find_brokers(const TargetOptions& options) {
   if (options.namesrv.empty()) throw std::runtime_error("say where: --broker HOST:PORT or --namesrv HOST:PORT");
   ControlClient client(options.namesrv);
   const auto reply = client.need("asking for the cluster", kGetClusterInfo, {});
-  const auto cluster = nlohmann::json::parse(reply.body, nullptr, false);
+  auto cluster = apogee::remoting::decode_cluster_info(reply.body);
+  if (!cluster) throw std::runtime_error(fmt::format("{}: {}", options.namesrv, cluster.error().message));
   std::vector<BrokerTarget> brokers;
-  if (cluster.is_object() && cluster.contains("brokerAddrTable"))
-    for (const auto& [name, broker] : cluster["brokerAddrTable"].items()) {
-      if (!options.broker_name.empty() && name != options.broker_name) continue;
-      const auto& addresses = broker["brokerAddrs"];
-      if (addresses.contains("0")) brokers.push_back({name, resolve_address(addresses["0"].get<std::string>())});
-    }
+  for (const auto& [name, broker] : cluster->broker_addr_table) {
+    if (!options.broker_name.empty() && name != options.broker_name) continue;
+    const auto master = broker.broker_addrs.find(0);
+    if (master != broker.broker_addrs.end()) brokers.push_back({name, resolve_address(master->second)});
+  }
   if (brokers.empty())
     throw std::runtime_error(options.broker_name.empty()
                                  ? options.namesrv + " knows no master broker"
