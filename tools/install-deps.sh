@@ -12,7 +12,7 @@ packages=(
   zlib1g-dev liblz4-dev libzstd-dev libdeflate-dev libxxhash-dev libssl-dev
   # tests and checks
   catch2 libclang-rt-14-dev llvm clang-format clang-tidy
-  iproute2 nftables
+  iproute2 nftables valgrind jq
 )
 
 missing=()

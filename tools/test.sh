@@ -36,7 +36,7 @@ stage() {  # stage NAME COMMAND...
 run_ctest() {  # run_ctest PRESET ARGUMENTS...
   local preset=$1
   shift
-  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error "$@"
+  ctest --test-dir "build/$preset" --output-on-failure --no-tests=error -j "$(nproc)" "$@"
 }
 # Reports go into files: the programs that tests start have outputs of their own, which end with the test, and a test
 # that expects its broker to die would not notice that it died of a report. Any report fails the stage.
