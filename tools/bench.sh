@@ -114,7 +114,8 @@ run_row() {
       against "$out/runs/$row.$pair.$who.json" "$who" "${load[@]}"
       [ -z "$reader" ] || { kill -INT "$reader" 2>/dev/null || true; wait "$reader" || true; }
     done
-    jq -r --arg load "$(row_field "$row" .count)" '"   run '"$pair"': \(.figures[$load + ".rate"] | floor)/s, p50 \(.figures[$load + ".p50"]) p99 \(.figures[$load + ".p99"]) p99.9 \(.figures[$load + ".p999"]) us, server \(.figures["server.cpu"] // "?") us/message"' \
+    jq -r --arg load "$(row_field "$row" .count)" --arg pair "$pair" 'def r: if . then (. * 100 | round / 100) else "?" end; .figures as $f
+      | "   run \($pair): \($f[$load + ".rate"] | floor)/s, p50 \($f[$load + ".p50"] | r), p99 \($f[$load + ".p99"] | r), p99.9 \($f[$load + ".p999"] | r) us, server \($f["server.cpu"] | r) us/message"' \
       "$out/runs/$row.$pair.own.json"
   done
   server_stop
@@ -157,19 +158,19 @@ run_mixed() {
   broker_start
   fill_topic own bench_mixed 256M
   seconds=$mixed against "$out/runs/mixed.json" own mixed --topic bench_mixed --rate 20000 &
-  local load=$! half at=0
-  half=$((mixed / 2))
+  local load=$! half=0 last=0 at=0
   while kill -0 "$load" 2>/dev/null; do
     sleep 1
     at=$((at + 1))
-    [ "$at" -ne "$half" ] || mixed_half=$(anonymous_mib "$broker_pid")
-    mixed_end=$(anonymous_mib "$broker_pid" 2>/dev/null || echo "$mixed_end")
+    last=$(anonymous_mib "$broker_pid" 2>/dev/null || echo "$last")
+    [ "$at" -ne $((mixed / 2)) ] || half=$last
   done
   wait "$load"
+  memory=("$last") growth=("$(jq -n "$last - $half")")
   server_stop
 }
 
-start_empty=() start_filled=() idle=() mixed_half=0 mixed_end=0
+start_empty=() start_filled=() idle=() memory=() growth=()
 for row in $(jq -r '.[].name' "$rows"); do
   [[ -z "$only" || ",$only," == *",$row,"* ]] || continue
   case "$row" in
@@ -180,8 +181,8 @@ for row in $(jq -r '.[].name' "$rows"); do
 done
 numbers() { local IFS=,; echo "[$*]"; }
 jq -n --argjson empty "$(numbers "${start_empty[@]}")" --argjson filled "$(numbers "${start_filled[@]}")" \
-  --argjson idle "$(numbers "${idle[@]}")" --argjson half "$mixed_half" --argjson end "$mixed_end" \
-  '{start: {start_empty: $empty, start_filled: $filled, idle_mib: $idle}, mixed_memory: {mib: [$end], growth: [$end - $half]}}' \
+  --argjson idle "$(numbers "${idle[@]}")" --argjson memory "$(numbers "${memory[@]}")" --argjson growth "$(numbers "${growth[@]}")" \
+  '{start: {start_empty: $empty, start_filled: $filled, idle_mib: $idle}, mixed_memory: {mib: $memory, growth: $growth}}' \
   >"$out/process.json"
 tools/bench/report.sh "$out" "$rows" "$mqbench" "$versus"
 echo "== $out/bench.json, $out/bench.md"

@@ -27,9 +27,9 @@ jq -s --slurpfile rows "$rows" --slurpfile process "$out/process.json" --arg ver
   def spread: map(select(. != null)) | sort | if length == 0 then null
     else {median: .[(length - 1) / 2 | floor], least: .[0], most: .[-1], runs: length} end;
   . as $runs
-  | def of(row; side; figure): [$runs[] | select(.row == row and .side == side)] | sort_by(.pair) | map(.figures[figure]);
-    def ratio(row; a; b; figure):
-      [of(row; a; figure), of(row; b; figure)] | transpose
+  | def of($row; $side; $figure): [$runs[] | select(.row == $row and .side == $side)] | sort_by(.pair) | map(.figures[$figure]);
+    def ratio($row; $a; $b; $figure):
+      [of($row; $a; $figure), of($row; $b; $figure)] | transpose
       | map(if .[0] == null or .[1] == null or .[1] == 0 then null else .[0] / .[1] end) | spread;
     {version: $version, date: $date, machine: {cpu: $cpu, processors: $processors, kernel: $kernel}, versus: $versus,
      rows: [$rows[0][] | . as $row
