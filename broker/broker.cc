@@ -30,8 +30,10 @@
 #include "broker/schedule/delay_levels.h"
 #include "broker/schedule/delay_service.h"
 #include "broker/timers/timer_service.h"
+#include "broker/topics/lost_topics.h"
 #include "common/base/process.h"
 #include "common/loop/tcp_listener.h"
+#include "store/ha/replicated_log.h"
 
 namespace apogee::broker {
 
@@ -104,7 +106,8 @@ struct Broker::Impl {
   std::unique_ptr<remoting::RpcClient> client;
   std::unique_ptr<Replication> replication;
   std::unique_ptr<Registration> registration;
-  std::unique_ptr<ActingMaster> acting;  // of a slave that may act for its master
+  std::unique_ptr<ActingMaster> acting;     // of a slave that may act for its master
+  std::unique_ptr<SettingNotices> notices;  // of a master
 
   std::unique_ptr<DelayService> delays;
   std::unique_ptr<Transactions> transactions;
@@ -192,7 +195,8 @@ Status Broker::Impl::open_state() {
   if (config.trace_topic) topic_options.trace_topic = config.trace_topic_name;
   topics = std::make_unique<TopicTable>(std::move(topic_options), logger);
   topics->set_read_only(slave());
-  return topics->load();
+  APOGEE_TRY(topics->load());
+  return slave() ? Status() : restore_lost_topics(*store, *topics, logger);
 }
 
 // With listenPort 0 a port P is wanted for which P - 2 is free too, so it is a matter of trying.
@@ -224,6 +228,7 @@ Status Broker::Impl::listen() {
       consumers->connection_closed(connection);
       producers->connection_closed(connection);
       limits->connection_closed(connection);
+      if (notices) notices->connection_closed(connection);
     });
     Status status = server->start();
     if (status || tries <= 1 || status.error().code != Errc::kAlreadyExists) return status;
@@ -329,7 +334,12 @@ void Broker::Impl::build_handlers() {
   if (slave()) {
     requests->set_gate(refused_by_slave);
   } else {
-    add_sync_answers(*requests, {*store, *topics, *groups, *offsets, *filters, timers.get(), boot_time_ms});
+    const auto boot = std::to_string(boot_time_ms);
+    auto& acks = store->replicated_log().acks();
+    notices = std::make_unique<SettingNotices>(
+        SettingNotices::Parts{*topics, *groups, acks, housekeeping->loop(), calls, boot, logger});
+    notices->wrap(*requests);
+    add_sync_answers(*requests, {*store, *offsets, *filters, timers.get(), boot, *notices});
   }
   requests->set_vip_port(static_cast<uint16_t>(port - 2));
 }
@@ -478,6 +488,7 @@ Status Broker::Impl::start() {
   registration = std::make_unique<Registration>(std::move(registration_parts));
   topics->set_change_listener([this](const std::vector<std::string>& names, std::function<void()> finished) {
     registration->topics_changed(names, std::move(finished));
+    if (notices) notices->tell();
   });
   build_handlers();
   if (slave() && config.slave_acting_master) {
@@ -525,6 +536,7 @@ void Broker::Impl::stop() {
   logger.info("the broker {} stops", config.broker_name);
   if (registration) registration->unregister_all(kUnregisterTimeoutMs);
   held->release_all();
+  if (notices) notices->stop();
   if (server) server->stop(config.stop_drain_ms);
   if (acting) acting->stop();
   delays->stop();

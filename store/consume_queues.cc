@@ -178,25 +178,43 @@ Status ConsumeQueue::set_log_begin(LogOffset log_begin) {
     first_record_ = first.front().physical_offset;
     return {};
   }
-  QueueOffset low = std::max(first_file_.load(), min()), high = max();
   LogOffset found = -1;
+  auto first = find_from(log_begin, found);
+  if (!first) return removed_ ? Status() : Status(first.error());
+  raise_to(min_, *first);
+  if (found >= 0) first_record_ = found;
+  return {};
+}
+
+Result<QueueOffset> ConsumeQueue::find_from(LogOffset begin, LogOffset& record_there) const {
+  QueueOffset low = std::max(first_file_.load(), min()), high = max();
   while (low < high) {
     QueueOffset middle = low + (high - low) / 2;
     auto entry = read_files(middle, 1);
-    if (entry.empty()) return removed_ ? Status() : Status(Error(Errc::kIo, directory_ + ": cannot be read"));
+    if (entry.empty()) return Error(Errc::kIo, directory_ + ": cannot be read");
     // In front of the first record of a queue stand blanks with offset 0.
     const LogOffset record = entry.front().physical_offset;
     // A damaged entry does not count as old: messages behind it would be taken for gone.
-    if (is_written(entry.front()) && (record < log_begin || (record == 0 && is_blank(entry.front())))) {
+    if (is_written(entry.front()) && (record < begin || (record == 0 && is_blank(entry.front())))) {
       low = middle + 1;
     } else {
       high = middle;
-      found = record;
+      record_there = record;
     }
   }
-  raise_to(min_, low);
-  if (found >= 0) first_record_ = found;
-  return {};
+  return low;
+}
+
+Result<QueueOffset> ConsumeQueue::first_from(LogOffset end) const {
+  LogOffset ignored = -1;
+  return find_from(end, ignored);
+}
+
+bool ConsumeQueue::close_if_before(LogOffset end) {
+  std::lock_guard lock(append_mutex_);
+  const auto last = max() > 0 ? read_files(max() - 1, 1) : std::vector<QueueEntry>();
+  if (max() == 0 || (!last.empty() && is_written(last.front()) && last.front().physical_offset < end)) closed_ = true;
+  return closed_;
 }
 
 Status ConsumeQueue::remove_old_files() {
@@ -530,7 +548,56 @@ Status ConsumeQueues::restart(std::string_view topic, int32_t queue_id) {
   return {};
 }
 
+std::vector<std::pair<std::string, QueueOffset>> ConsumeQueues::begin_at(std::string_view topic, LogOffset end) const {
+  std::vector<std::pair<std::string, QueueOffset>> begins;
+  std::shared_lock lock(mutex_);
+  const auto found = topics_.find(topic);
+  if (found == topics_.end()) return begins;
+  for (const auto& [id, queue] : found->second)
+    if (auto first = queue->first_from(end)) begins.emplace_back(queue_key(topic, id), *first);
+  return begins;
+}
+
+void ConsumeQueues::remove_before(std::string_view topic, LogOffset end) {
+  std::lock_guard beginning(begin_mutex_);
+  std::vector<std::string> gone;
+  std::vector<std::shared_ptr<ConsumeQueue>> left;
+  {
+    // As in remove_expired().
+    std::unique_lock lock(mutex_);
+    auto found = topics_.find(topic);
+    if (found == topics_.end()) return;
+    auto& ids = found->second;
+    for (auto each = ids.begin(); each != ids.end();) {
+      if (!each->second->close_if_before(end)) {
+        left.push_back(each->second);
+        ++each;
+        continue;
+      }
+      gone.push_back(move_away_locked(each->second->directory()));
+      each = ids.erase(each);
+    }
+    if (ids.empty()) {
+      topics_.erase(found);
+      gone.push_back(move_away_locked(fmt::format("{}/{}", directory_, topic)));
+    }
+  }
+  for (const auto& queue : left) {
+    auto done = queue->set_log_begin(end);
+    if (done) done = queue->remove_old_files();
+    if (!done) logger_.warn("{}", done.error().message);
+  }
+  remove_closed(gone);
+}
+
+void ConsumeQueues::remove_closed(const std::vector<std::string>& gone) {
+  for (const auto& directory : gone)
+    if (!directory.empty())
+      if (auto done = files_.remove_all(directory); !done) logger_.warn("{}", done.error().message);
+}
+
 void ConsumeQueues::set_log_begin(LogOffset log_begin) {
+  std::lock_guard beginning(begin_mutex_);
   std::vector<std::shared_ptr<ConsumeQueue>> all;
   {
     std::shared_lock lock(mutex_);
@@ -576,9 +643,7 @@ size_t ConsumeQueues::remove_expired(const std::vector<ExpiredQueue>& queues) {
     logger_.info("queue {} of topic {} removed: all of its {} messages have expired", each.queue_id, each.topic,
                  each.next);
   }
-  for (const auto& directory : gone)
-    if (!directory.empty())
-      if (auto done = files_.remove_all(directory); !done) logger_.warn("{}", done.error().message);
+  remove_closed(gone);
   return removed;
 }
 

@@ -52,6 +52,10 @@ class ConsumeQueue {
   [[nodiscard]] bool expired() const { return max() > 0 && min() == max(); }
   /// If it is expired, append() answers kClosed from now on. Thread: any.
   [[nodiscard]] bool close_if_expired();
+  /// As close_if_expired(), if all of its records begin in front of `end`.
+  [[nodiscard]] bool close_if_before(LogOffset end);
+  /// The offset of the first entry of a record at or behind `end`; max() when there is none.
+  [[nodiscard]] Result<QueueOffset> first_from(LogOffset end) const;
 
   /// Entries of consecutive offsets from `first` on. Those that are there already are skipped. A gap in front of
   /// them, which only damage leaves, is filled with blank entries, so that the queue goes on; entries that come for the
@@ -81,6 +85,7 @@ class ConsumeQueue {
   [[nodiscard]] Result<bool> goes_on_behind(QueueOffset next, const std::vector<QueueOffset>& file_begins);
   [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
   void doubt(QueueOffset from, QueueOffset to);
+  [[nodiscard]] Result<QueueOffset> find_from(LogOffset begin, LogOffset& record_there) const;
   [[nodiscard]] Status fill_in(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
 
@@ -128,6 +133,11 @@ class ConsumeQueues {
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, int32_t queue_id);
   /// Thread: any.
   void remove_topic(std::string_view topic);
+  /// What a topic's queues have in front of `end` is to be given up: where the rest of each begins, keyed as
+  /// queue_key(). Thread: any.
+  [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> begin_at(std::string_view topic, LogOffset end) const;
+  /// Gives it up; queues of which nothing is left are removed. Thread: any.
+  void remove_before(std::string_view topic, LogOffset end);
   /// Makes durable what was written before the call. Thread: any, one at a time.
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
@@ -159,11 +169,14 @@ class ConsumeQueues {
   /// empty when there was nothing.
   [[nodiscard]] std::string move_away_locked(const std::string& directory);
 
+  void remove_closed(const std::vector<std::string>& gone);
+
   const std::string directory_, trash_;
   const int64_t file_bytes_;
   io::FileSystem& files_;
   const Logger& logger_;
   OpenFiles open_files_;
+  std::mutex begin_mutex_;  // before mutex_; one change of minimum offsets at a time
   mutable std::shared_mutex mutex_;
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;

@@ -156,6 +156,21 @@ void FileMessageStore::delete_topic(std::string_view topic) {
   queues_.remove_topic(topic);
 }
 
+void FileMessageStore::delete_topic_before(std::string_view topic, LogOffset end) {
+  dispatcher_.wait_for(std::min(end, log_.end()), kDispatchWait);
+  floors_.retire(queues_.begin_at(topic, end));
+  if (auto saved = floors_.save(); !saved)
+    logger_.error("topic {}: its next offsets are not saved yet: {}", topic, saved.error().message);
+  queues_.remove_before(topic, end);
+}
+
+int32_t FileMessageStore::queue_count(std::string_view topic) {
+  int32_t count = 0;
+  for (const auto& [key, next] : queues_.next_offsets(topic))
+    count = std::max(count, ConsumeQueues::parse_key(key).second + 1);
+  return count;
+}
+
 Result<size_t> FileMessageStore::clean_expired_queues() {
   auto expired = queues_.expired();
   QueueFloors::Offsets next;

@@ -280,8 +280,13 @@ class MessageStore {
   /// Forgets the queues of a topic and deletes their files; the log keeps the records. Messages that come for the
   /// topic later go on with the next offsets, also after a restart, so that no offset is ever given twice.
   virtual void delete_topic(std::string_view topic) = 0;
+  /// The same of the messages in front of this place in the log; later ones stay in their queues. For a slave, whose
+  /// master deleted the topic when its log ended there, and may have made it again.
+  virtual void delete_topic_before(std::string_view topic, LogOffset end) = 0;
   /// Topics that have queues.
   [[nodiscard]] virtual std::vector<std::string> topics() = 0;
+  /// The greatest id of its queues, and one; 0: it has none.
+  [[nodiscard]] virtual int32_t queue_count(std::string_view topic) = 0;
   /// Removes queues all of whose records have left the log, and their files; later messages go on with the next
   /// offsets. Returns how many. Errors: kIo, kDiskFull when the next offsets could not be saved; then nothing went.
   [[nodiscard]] virtual Result<size_t> clean_expired_queues() = 0;

@@ -3,15 +3,15 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <filesystem>
 #include <utility>
 
+#include "broker/replication/master_log.h"
 #include "broker/replication/sync_answers.h"
+#include "broker/topics/lost_topics.h"
 #include "common/config/properties_file.h"
 #include "common/remoting/bodies/group_bodies.h"
-#include "common/remoting/bodies/kv_bodies.h"
 
 namespace apogee::broker {
 
@@ -24,26 +24,22 @@ namespace {
 constexpr int64_t kTimeoutMs = 3'000;
 constexpr int64_t kWholeTableMs = 10'000;  // of a master that cannot tell what has changed
 constexpr int64_t kInfoMs = 10'000;
+constexpr int64_t kSweepMs = 10'000;
 constexpr int64_t kHeldMsMax = 60'000;  // then a newer table takes the place of one that waits for the log
-
-store::LogOffset number_of(std::string_view text) {
-  store::LogOffset number = -1;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? number : -1;
-}
 
 }  // namespace
 
 MetadataSync::MetadataSync(Parts parts) : parts_(std::move(parts)) {
   const auto add = [this](RequestCode request, const char* what, bool progress, auto apply) {
-    Item item{request, what, progress, {}, {}, 0, false, {}, 0, 0, false};
+    Item item;
+    item.code = request;
+    item.what = what;
+    item.progress = progress;
+    item.confirm = request == RequestCode::kGetAllTopicConfig || request == RequestCode::kGetAllSubscriptiongroupConfig;
     item.apply = apply;
     items_.push_back(std::move(item));
   };
-  add(RequestCode::kGetAllTopicConfig, "topics", false, [this](const Command& answer) -> Status {
-    APOGEE_TRY_ASSIGN(auto table, remoting::decode_topic_config_serialize_wrapper(answer.body.bytes));
-    return parts_.topics.take_over(std::move(table));
-  });
+  add(RequestCode::kGetAllTopicConfig, "topics", false, [this](const Command& answer) { return take_topics(answer); });
   add(RequestCode::kGetAllSubscriptiongroupConfig, "subscription groups", false,
       [this](const Command& answer) -> Status {
         APOGEE_TRY_ASSIGN(auto table, remoting::decode_subscription_group_wrapper(answer.body.bytes));
@@ -115,7 +111,9 @@ void MetadataSync::run() {
 
 void MetadataSync::forget_master(const std::string& address) {
   asked_ = address;
-  next_info_ms_ = 0;
+  next_info_ms_ = next_sweep_ms_ = 0;
+  sweep_end_ = -1;
+  deleted_.clear();
   for (auto& item : items_) {
     item.version.clear();
     item.next_ms = 0;
@@ -127,8 +125,9 @@ void MetadataSync::forget_master(const std::string& address) {
 void MetadataSync::round() {
   save_own();
   release_held();
+  remove_deleted();
   const std::string address = parts_.master.get().address;
-  if (address.empty()) return;
+  if (address.empty()) return restore_lost();
   if (address != asked_) forget_master(address);
   Status status = ask_runtime_info(address);
   for (auto& item : items_) {
@@ -145,6 +144,7 @@ void MetadataSync::round() {
   // Where it comes back it may be another one.
   for (auto& item : items_) item.next_ms = 0;
   next_info_ms_ = 0;
+  restore_lost();
   if (was_reachable) parts_.logger.warn("the master {} does not answer: {}", address, status.error().message);
 }
 
@@ -154,20 +154,25 @@ Status MetadataSync::ask_runtime_info(const std::string& address) {
   auto answer = parts_.client.call_and_wait(address, Command::request(RequestCode::kGetBrokerRuntimeInfo), kTimeoutMs);
   if (!answer) return std::move(answer).error();
   next_info_ms_ = now + kInfoMs;
-  if (answer->code != code::kSuccess) return {};
-  APOGEE_TRY_ASSIGN(const auto info, remoting::decode_kv_table(answer->body.bytes));
-  if (auto begin = info.table.find("commitLogMinOffset"); begin != info.table.end())
-    master_begin_ = number_of(begin->second);
+  if (const auto log = master_log_in(*answer)) master_begin_ = log->begin;
   return {};
 }
 
 // An error is one of the network; what the answer says wrong concerns its table only.
 Status MetadataSync::ask(Item& item, const std::string& address) {
+  const std::string known = item.version;
+  Status status = ask_once(item, address);
+  const bool taken = status && !item.version.empty() && item.version != known;
+  return item.confirm && taken ? ask_once(item, address) : status;
+}
+
+Status MetadataSync::ask_once(Item& item, const std::string& address) {
   const int64_t now = parts_.now_ms();
   if (item.unsupported || now < item.next_ms) return {};
   if (item.held && now - item.held_since_ms < kHeldMsMax) return {};
   auto request = Command::request(item.code);
   request.ext.set(kKnownVersionField, item.version);
+  request.ext.set(kAskingBrokerField, parts_.config.broker_id);
   auto answer = parts_.client.call_and_wait(address, std::move(request), kTimeoutMs);
   if (!answer) return std::move(answer).error();
   if (answer->code != code::kSuccess) {
@@ -180,17 +185,19 @@ Status MetadataSync::ask(Item& item, const std::string& address) {
   }
   const auto version = answer->ext.get(kVersionField);
   if (!version) item.next_ms = now + kWholeTableMs;
-  if (answer->ext.get(kUnchangedField)) return {};
+  if (answer->ext.get(kUnchangedField)) {
+    if (item.code == RequestCode::kGetAllTopicConfig && now >= next_sweep_ms_) sweep_up_to(*answer);
+    return {};
+  }
   if (item.progress) {
     store::LogOffset end = -1;
-    if (auto told = answer->ext.get(kLogEndField)) {
-      end = number_of(*told);
+    if (answer->ext.get(kLogEndField)) {
+      end = answer->ext.get_int<store::LogOffset>(kLogEndField).value_or(-1);
     } else {
       auto asked =
           parts_.client.call_and_wait(address, Command::request(RequestCode::kGetBrokerRuntimeInfo), kTimeoutMs);
       if (!asked) return std::move(asked).error();
-      APOGEE_TRY_ASSIGN(const auto info, remoting::decode_kv_table(asked->body.bytes));
-      if (auto max = info.table.find("commitLogMaxOffset"); max != info.table.end()) end = number_of(max->second);
+      if (const auto log = master_log_in(*asked)) end = log->end;
     }
     if (end < 0) return {};
     item.version = version.value_or("");
@@ -225,6 +232,64 @@ void MetadataSync::release_held() {
     item.held.reset();
     take(item, answer);
   }
+}
+
+Status MetadataSync::take_topics(const Command& answer) {
+  APOGEE_TRY_ASSIGN(auto table, remoting::decode_topic_config_serialize_wrapper(answer.body.bytes));
+  const auto before = parts_.topics.snapshot();
+  APOGEE_TRY(parts_.topics.take_over(std::move(table)));
+  const auto now = parts_.topics.snapshot();
+  // Remembered, for it may be made again before the log is here.
+  const auto end = answer.ext.get_int<store::LogOffset>(kLogBeforeField);
+  for (const auto& [name, config] : *before)
+    if (end && now->find(name) == now->end() && !parts_.topics.is_system_topic(name)) deleted_[name] = *end;
+  sweep_up_to(answer);
+  return {};
+}
+
+/// The table here is that of the answer, which has every topic with messages in front of where the master's log ended.
+void MetadataSync::sweep_up_to(const Command& answer) {
+  next_sweep_ms_ = parts_.now_ms() + kSweepMs;
+  sweep_end_ = answer.ext.get_int<store::LogOffset>(kLogBeforeField).value_or(-1);
+}
+
+void MetadataSync::remove_deleted() {
+  const auto end = parts_.store.figures().log_max_offset;
+  if (sweep_end_ >= 0 && sweep_end_ <= end) {
+    for (const auto& lost : lost_topics(parts_.store, parts_.topics))
+      deleted_[lost.topic_name] = std::max(deleted_[lost.topic_name], sweep_end_);
+    sweep_end_ = -1;
+  }
+  for (auto each = deleted_.begin(); each != deleted_.end();) {
+    if (each->second > end) {
+      ++each;
+      continue;
+    }
+    parts_.logger.info("topic {} was deleted at the master: its messages in front of {} of the log are in no queue now",
+                       each->first, each->second);
+    parts_.store.delete_topic_before(each->first, each->second);
+    each = deleted_.erase(each);
+  }
+}
+
+/// While there is no master to ask.
+void MetadataSync::restore_lost() {
+  auto lost = lost_topics(parts_.store, parts_.topics);
+  lost.erase(std::remove_if(lost.begin(), lost.end(),
+                            [this](const auto& config) { return deleted_.count(config.topic_name) != 0; }),
+             lost.end());
+  if (lost.empty()) return;
+  auto table = parts_.topics.contents();
+  for (auto& config : lost) {
+    warn_of(config, parts_.logger);
+    table.topic_config_table[config.topic_name] = std::move(config);
+  }
+  ++table.data_version.counter;
+  if (Status status = parts_.topics.take_over(std::move(table)); !status)
+    parts_.logger.error("topics without configuration cannot be made again: {}", status.error().message);
+  // The master's table is another one, even if it has not changed.
+  for (auto& item : items_)
+    if (item.code == RequestCode::kGetAllTopicConfig) item.version.clear();
 }
 
 Status MetadataSync::take_offsets(const Command& answer) {

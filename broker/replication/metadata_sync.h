@@ -27,6 +27,9 @@ namespace apogee::broker {
 /// of Apache RocketMQ, which cannot tell, each 10 s for all of it), and puts it on disk before it asks again. Progress
 /// is taken over when the slave's log has come to where the master's ended: else a message that counts as delivered
 /// might be in neither queue.
+/// Topics and groups come at once when the master says that they have changed (SettingNotices), and it is told when
+/// they are on disk here. The queues of topics that the master has deleted go when the log is here up to where it did
+/// that; topics that the log has and the master, now lost, had no time to tell of are made again of their queues.
 /// Offsets that consumers committed here while the master was away are brought to it, never to set it back.
 class MetadataSync {
  public:
@@ -72,6 +75,7 @@ class MetadataSync {
     remoting::RequestCode code;
     const char* what;
     bool progress = false;  ///< taken over when the log is there
+    bool confirm = false;   ///< the master waits until it is told that the table is here
     std::function<Status(const remoting::Command& answer)> apply;
     std::string version;  ///< of the latest answer; empty: of a master that has none
     int64_t next_ms = 0;
@@ -84,7 +88,12 @@ class MetadataSync {
   void run();
   void forget_master(const std::string& address);
   [[nodiscard]] Status ask(Item& item, const std::string& address);
+  [[nodiscard]] Status ask_once(Item& item, const std::string& address);
   [[nodiscard]] Status ask_runtime_info(const std::string& address);
+  [[nodiscard]] Status take_topics(const remoting::Command& answer);
+  void sweep_up_to(const remoting::Command& answer);
+  void remove_deleted();
+  void restore_lost();
   void take(Item& item, const remoting::Command& answer);
   void release_held();
   [[nodiscard]] Status take_offsets(const remoting::Command& answer);
@@ -94,7 +103,10 @@ class MetadataSync {
   const Parts parts_;
   std::vector<Item> items_;  // the thread's, as down to mutex_
   std::string asked_;        // address of the master that the versions are of
-  int64_t next_info_ms_ = 0;
+  int64_t next_info_ms_ = 0, next_sweep_ms_ = 0;
+  store::LogOffset sweep_end_ =
+      -1;  // topics that are not in the table have no messages in front of this; -1: not known
+  std::map<std::string, store::LogOffset> deleted_;  // topics that the master deleted before its log ended there
   ConsumerOffsets::Table saved_own_;
   ConsumerOffsets::Table master_offsets_;  // as told with the latest answer
 

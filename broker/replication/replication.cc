@@ -10,10 +10,10 @@
 #include <utility>
 
 #include "broker/reader_pool.h"
+#include "broker/replication/master_log.h"
 #include "broker/replication/replication_config.h"
 #include "common/base/bytes.h"
 #include "common/loop/event_loop.h"
-#include "common/remoting/bodies/kv_bodies.h"
 #include "common/remoting/bodies/route_bodies.h"
 #include "store/ha/epoch_file.h"
 #include "store/ha/ha_client.h"
@@ -173,18 +173,8 @@ void Replication::Impl::see_master(const std::string& address) {
 
 void Replication::Impl::ask_log(std::function<void(Result<MasterLog>)> done) {
   auto answered = [self = shared_from_this(), done = std::move(done)](Result<Command> answer) {
-    auto read = [&]() -> Result<MasterLog> {
-      if (!answer) return std::move(answer).error();
-      if (answer->code != code::kSuccess)
-        return Error{Errc::kIo, "the master's runtime info: answer " + std::to_string(answer->code)};
-      APOGEE_TRY_ASSIGN(const auto info, remoting::decode_kv_table(answer->body.bytes));
-      const auto begin = info.table.find("commitLogMinOffset"), end = info.table.find("commitLogMaxOffset");
-      if (begin == info.table.end() || end == info.table.end())
-        return Error{Errc::kCorrupt, "the master's runtime info says nothing of its log"};
-      return MasterLog{std::strtoll(begin->second.c_str(), nullptr, 10),
-                       std::strtoll(end->second.c_str(), nullptr, 10)};
-    };
-    auto result = std::make_shared<Result<MasterLog>>(read());
+    auto result =
+        std::make_shared<Result<MasterLog>>(answer ? master_log_in(*answer) : Result<MasterLog>(answer.error()));
     self->ha.loop().post([done, result] { done(std::move(*result)); });
   };
   parts.client.call(master.get().address, Command::request(RequestCode::kGetBrokerRuntimeInfo), kCallMs,
@@ -251,6 +241,13 @@ Status Replication::start(MetadataSync::Parts sync, std::function<void()> regist
     impl->client->follow(master.ha_address, impl->is_classic(master.ha_address));
     impl->sync->wake();
   };
+  parts_.client.set_handler([weak = std::weak_ptr(impl_)](const remoting::Caller&, const Command& request,
+                                                          const remoting::Responder& respond) {
+    if (request.code == static_cast<int32_t>(RequestCode::kNotifySettingsChanged)) {
+      if (auto impl = weak.lock()) return impl->sync->wake();
+    }
+    respond(Command::response_to(request, code::kRequestCodeNotSupported, "a broker does not serve this"));
+  });
   master_.set_listener(follow);
   if (const auto master = master_.get(); !master.ha_address.empty()) follow(master);
   impl_->parts.housekeeping.post([self = impl_] {

@@ -19,17 +19,23 @@ namespace {
 
 /// The version of a table without reading all of it; empty: made of the answer's body.
 using Version = std::function<std::string()>;
+/// Told what an asker has.
+using Asked = std::function<void(const remoting::Caller& caller, int64_t broker_id, std::string_view known)>;
 
-void conditional(RequestTable& table, RequestCode request_code, store::MessageStore& store, const Version& version) {
-  table.wrap(request_code, [&store, version](remoting::RequestHandler handler) {
-    return [&store, version, handler = std::move(handler)](const remoting::Caller& caller, Command request,
-                                                           const remoting::Responder& respond) {
+void conditional(RequestTable& table, RequestCode request_code, store::MessageStore& store, const Version& version,
+                 const Asked& asked = nullptr) {
+  table.wrap(request_code, [&store, version, asked](remoting::RequestHandler handler) {
+    return [&store, version, asked, handler = std::move(handler)](const remoting::Caller& caller, Command request,
+                                                                  const remoting::Responder& respond) {
       const auto field = request.ext.get(kKnownVersionField);
       if (!field) return handler(caller, std::move(request), respond);
       const std::string known(*field);
+      if (const auto id = request.ext.get_int<int64_t>(kAskingBrokerField); asked && id) asked(caller, *id, known);
+      const auto log_before = store.figures().log_max_offset;
       std::string now = version ? version() : "";  // before the table is read: a change meanwhile is told again
-      const auto finish = [&store](Command& response, const std::string& told, bool unchanged) {
+      const auto finish = [&store, log_before](Command& response, const std::string& told, bool unchanged) {
         response.ext.set(kVersionField, told);
+        response.ext.set(kLogBeforeField, log_before);
         if (unchanged) response.ext.set(kUnchangedField, true);
         response.ext.set(kLogEndField, store.figures().log_max_offset);
       };
@@ -50,10 +56,6 @@ void conditional(RequestTable& table, RequestCode request_code, store::MessageSt
               }));
     };
   });
-}
-
-std::string text_of(const remoting::DataVersion& version) {
-  return fmt::format("{}-{}-{}", version.state_version, version.timestamp, version.counter);
 }
 
 }  // namespace
@@ -85,13 +87,19 @@ void add_sync_answers(RequestTable& table, const SyncSources& sources) {
     answer(RequestCode::kGetTimerCheckPoint, [timers] { return encode_timer_checkpoint(timers->saved_progress()); });
   answer(RequestCode::kGetAllConsumerFilters, [&filters = sources.filters] { return filters.to_json(); });
 
-  const auto boot = std::to_string(sources.boot_time_ms);
-  conditional(table, RequestCode::kGetAllTopicConfig, sources.store,
-              [boot, &topics = sources.topics] { return boot + "-" + text_of(topics.data_version()); });
-  conditional(table, RequestCode::kGetAllSubscriptiongroupConfig, sources.store,
-              [boot, &groups = sources.groups] { return boot + "-" + text_of(groups.version()); });
-  conditional(table, RequestCode::kGetAllConsumerOffset, sources.store,
-              [boot, &offsets = sources.offsets] { return boot + "-" + std::to_string(offsets.changes()); });
+  const auto setting = [&](RequestCode request_code, SettingNotices::Table which) {
+    auto& notices = sources.notices;
+    conditional(
+        table, request_code, sources.store, [&notices, which] { return notices.version(which); },
+        [&notices, which](const remoting::Caller& caller, int64_t broker_id, std::string_view known) {
+          notices.asked(caller, broker_id, which, known);
+        });
+  };
+  setting(RequestCode::kGetAllTopicConfig, SettingNotices::Table::kTopics);
+  setting(RequestCode::kGetAllSubscriptiongroupConfig, SettingNotices::Table::kGroups);
+  conditional(
+      table, RequestCode::kGetAllConsumerOffset, sources.store,
+      [boot = sources.boot, &offsets = sources.offsets] { return boot + "-" + std::to_string(offsets.changes()); });
   for (auto request_code :
        {RequestCode::kGetAllDelayOffset, RequestCode::kGetTimerCheckPoint, RequestCode::kGetAllConsumerFilters})
     conditional(table, request_code, sources.store, nullptr);

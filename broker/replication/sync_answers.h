@@ -1,15 +1,13 @@
 #pragma once
 
-#include <cstdint>
-#include <functional>
 #include <string>
+#include <string_view>
 
 #include "broker/filter/consumer_filters.h"
-#include "broker/groups/subscription_groups.h"
 #include "broker/offsets/consumer_offsets.h"
+#include "broker/replication/setting_notices.h"
 #include "broker/request_table.h"
 #include "broker/timers/timer_service.h"
-#include "broker/topics/topic_table.h"
 #include "store/message_store.h"
 
 namespace apogee::broker {
@@ -17,21 +15,23 @@ namespace apogee::broker {
 // Between our brokers a slave asks for tables often and gets them only when they have changed: its request has the
 // header field "knownVersion", the "version" of the answer before ("" at first); an answer that would be the same has
 // "unchanged" and no body. "logEnd" is the log's end after the table was read: progress that a table tells may be
-// believed by a broker that has the log up to there. Other askers see nothing of this.
+// believed by a broker that has the log up to there. "logBefore" is the log's end before: a topic that has messages in
+// front of it and is not in the table is one that was deleted. Other askers see nothing of this.
 inline constexpr const char* kKnownVersionField = "knownVersion";
 inline constexpr const char* kVersionField = "version";
 inline constexpr const char* kUnchangedField = "unchanged";
 inline constexpr const char* kLogEndField = "logEnd";
+inline constexpr const char* kLogBeforeField = "logBefore";
+inline constexpr const char* kAskingBrokerField = "brokerId";  ///< of the slave that asks
 
 /// Of a broker whose slaves ask for what is not in the log.
 struct SyncSources {
   store::MessageStore& store;
-  TopicTable& topics;
-  SubscriptionGroups& groups;
   ConsumerOffsets& offsets;
   ConsumerFilters& filters;
   TimerService* timers;  ///< nullptr: they do not run here
-  int64_t boot_time_ms;
+  std::string boot;      ///< of this process
+  SettingNotices& notices;
 };
 
 /// Adds 60 GET_TIMER_CHECK_POINT and our GET_ALL_CONSUMER_FILTERS, and makes the rows for 21, 43, 45 and 201, which

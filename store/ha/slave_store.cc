@@ -202,6 +202,17 @@ void SlaveStore::delete_topic(std::string_view topic) {
   });
 }
 
+void SlaveStore::delete_topic_before(std::string_view topic, LogOffset end) {
+  (void)with(0, [&](auto& store) {
+    store.delete_topic_before(topic, end);
+    return 0;
+  });
+}
+
+int32_t SlaveStore::queue_count(std::string_view topic) {
+  return with(0, [&](auto& store) { return store.queue_count(topic); });
+}
+
 std::vector<std::string> SlaveStore::topics() {
   return with(std::vector<std::string>(), [](auto& store) { return store.topics(); });
 }

@@ -43,7 +43,9 @@ class SlaveStore final : public MessageStore {
                                         int32_t count) override;
   Result<KeyAnswer> query(const KeyQuery& query) override;
   void delete_topic(std::string_view topic) override;
+  void delete_topic_before(std::string_view topic, LogOffset end) override;
   std::vector<std::string> topics() override;
+  int32_t queue_count(std::string_view topic) override;
   Result<size_t> clean_expired_queues() override;
   void clean_expired_files() override;
   void set_retention(const RetentionOptions& options) override;

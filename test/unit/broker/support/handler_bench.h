@@ -122,6 +122,13 @@ class FakeStore : public store::MessageStore {
   }
   Result<store::KeyAnswer> query(const store::KeyQuery&) override { return store::KeyAnswer(); }
   void delete_topic(std::string_view topic) override { deleted_topics.emplace_back(topic); }
+  void delete_topic_before(std::string_view topic, store::LogOffset) override { deleted_topics.emplace_back(topic); }
+  int32_t queue_count(std::string_view topic) override {
+    int32_t count = 0;
+    for (const auto& [key, queue] : queues)
+      if (key.first == topic) count = std::max(count, key.second + 1);
+    return count;
+  }
   std::vector<std::string> topics() override {
     std::vector<std::string> names;
     for (const auto& [queue, what] : queues)

@@ -161,6 +161,14 @@ class MemoryStore : public store::MessageStore {
     std::lock_guard<std::mutex> lock(mutex_);
     for (auto it = queues_.begin(); it != queues_.end();) it = it->first.first == topic ? queues_.erase(it) : ++it;
   }
+  void delete_topic_before(std::string_view topic, store::LogOffset) override { delete_topic(topic); }
+  int32_t queue_count(std::string_view topic) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    int32_t count = 0;
+    for (const auto& [queue, entries] : queues_)
+      if (queue.first == topic) count = std::max(count, queue.second + 1);
+    return count;
+  }
   std::vector<std::string> topics() override {
     std::lock_guard<std::mutex> lock(mutex_);
     std::vector<std::string> names;
