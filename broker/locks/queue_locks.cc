@@ -21,23 +21,73 @@ Status QueueLocks::load() {
   std::ifstream file(options_.file, std::ios::binary);
   const std::string text((std::istreambuf_iterator<char>(file)), {});
   if (file.bad()) return Error(Errc::kIo, options_.file + ": cannot be read");
+  APOGEE_TRY_ASSIGN(auto groups, parse(text, options_.file));
+  std::lock_guard<std::mutex> guard(mutex_);
+  groups_ = std::move(groups);
+  return {};
+}
+
+// In the file times of the wall clock, from another broker ages.
+Result<QueueLocks::Groups> QueueLocks::parse(std::string_view text, const std::string& where) const {
   const json read = json::parse(text, nullptr, false);
-  const auto damaged = [this] { return Error(Errc::kCorrupt, options_.file + ": is no list of locks"); };
+  const auto damaged = [&where] { return Error(Errc::kCorrupt, where + ": is no list of locks"); };
   if (!read.is_object() || !read.contains("locks") || !read["locks"].is_array()) return damaged();
   const int64_t now = options_.now_ms(), wall = options_.wall_ms(), life = life_ms_;
-  decltype(groups_) groups;
+  Groups groups;
   try {
     for (const auto& each : read["locks"]) {
-      const int64_t age = std::clamp<int64_t>(wall - each.at("renewed").get<int64_t>(), 0, life + 1);
+      const int64_t told =
+          each.contains("age") ? each.at("age").get<int64_t>() : wall - each.at("renewed").get<int64_t>();
       groups[each.at("group").get<std::string>()]
             [{each.at("topic").get<std::string>(), each.at("brokerName").get<std::string>(),
-              each.at("queueId").get<int32_t>()}] = Lock{each.at("clientId").get<std::string>(), now - age};
+              each.at("queueId").get<int32_t>()}] =
+                Lock{each.at("clientId").get<std::string>(), now - std::clamp<int64_t>(told, 0, life + 1)};
     }
   } catch (const json::exception&) {
     return damaged();
   }
+  return groups;
+}
+
+std::string QueueLocks::to_json() const {
+  const int64_t now = options_.now_ms();
+  json locks = json::array();
+  {
+    std::lock_guard<std::mutex> guard(mutex_);
+    for (const auto& [group, queues] : groups_)
+      for (const auto& [queue, lock] : queues)
+        locks.push_back({{"group", group},
+                         {"topic", queue.topic},
+                         {"brokerName", queue.broker_name},
+                         {"queueId", queue.queue_id},
+                         {"clientId", lock.client_id},
+                         {"age", now - lock.renewed_ms}});
+  }
+  return json{{"locks", std::move(locks)}}.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+uint64_t QueueLocks::version() const {
+  std::lock_guard<std::mutex> guard(mutex_);
+  return version_;
+}
+
+Status QueueLocks::take_over(std::string_view text) {
+  APOGEE_TRY_ASSIGN(auto groups, parse(text, "queue locks of the master"));
   std::lock_guard<std::mutex> guard(mutex_);
   groups_ = std::move(groups);
+  changed_locked();
+  return {};
+}
+
+Status QueueLocks::merge(std::string_view text) {
+  APOGEE_TRY_ASSIGN(auto groups, parse(text, "queue locks of a slave"));
+  std::lock_guard<std::mutex> guard(mutex_);
+  for (auto& [group, queues] : groups)
+    for (auto& [queue, lock] : queues) {
+      auto [entry, added] = groups_[group].try_emplace(queue, lock);
+      if (!added && entry->second.renewed_ms < lock.renewed_ms) entry->second = lock;
+    }
+  changed_locked();
   return {};
 }
 

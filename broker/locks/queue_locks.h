@@ -35,6 +35,15 @@ class QueueLocks {
   /// release is answered. Error: kIo, kDiskFull.
   [[nodiscard]] Status save_if_changed();
 
+  /// All of it, for another broker of the group, whose clocks may be others.
+  [[nodiscard]] std::string to_json() const;
+  /// Grows with each change of an owner, and with renewals at each expire().
+  [[nodiscard]] uint64_t version() const;
+  /// Of to_json() of another broker: its locks become the only ones here (a slave's are its master's), or those are
+  /// taken that were renewed later than the ones here. Error: kCorrupt, nothing changed.
+  [[nodiscard]] Status take_over(std::string_view json);
+  [[nodiscard]] Status merge(std::string_view json);
+
   void set_life_ms(int64_t life_ms) { life_ms_.store(life_ms, std::memory_order_relaxed); }
 
   /// Locks or renews what is free, expired or already the client's; returns those of `queues`.
@@ -55,6 +64,9 @@ class QueueLocks {
     std::string client_id;
     int64_t renewed_ms = 0;
   };
+  using Groups = std::map<std::string, std::map<MessageQueue, Lock>, std::less<>>;
+  /// Error: kCorrupt.
+  [[nodiscard]] Result<Groups> parse(std::string_view text, const std::string& where) const;
   [[nodiscard]] bool expired(const Lock& lock, int64_t now) const {
     return now - lock.renewed_ms > life_ms_.load(std::memory_order_relaxed);
   }
@@ -65,9 +77,9 @@ class QueueLocks {
   std::atomic<int64_t> life_ms_;
   std::mutex save_mutex_;  // before mutex_; one save at a time
   mutable std::mutex mutex_;
-  std::map<std::string, std::map<MessageQueue, Lock>, std::less<>> groups_;  // guarded by mutex_
-  uint64_t version_ = 0, saved_version_ = 0;                                 // guarded by mutex_
-  bool renewed_ = false;                                                     // guarded by mutex_
+  Groups groups_;                             // guarded by mutex_
+  uint64_t version_ = 0, saved_version_ = 0;  // guarded by mutex_
+  bool renewed_ = false;                      // guarded by mutex_
 };
 
 }  // namespace apogee::broker

@@ -78,6 +78,36 @@ TEST_CASE("QueueLocks: a restart forgets no lock, and makes none longer", "[brok
   CHECK(locks.lock("G", "b", {queue(0)}).size() == 1);
 }
 
+TEST_CASE("QueueLocks: a slave has its master's, and a returning master takes those renewed later", "[broker]") {
+  test::FakeClock clock, other_clock;
+  other_clock.advance(123'456'789);
+  QueueLocks master({"", 60'000, clock.now(), clock.now()});
+  QueueLocks slave({"", 60'000, other_clock.now(), other_clock.now()});
+  REQUIRE(slave.lock("Old", "x", {queue(0)}).size() == 1);
+  REQUIRE(master.lock("G", "a", {queue(0), queue(1)}).size() == 2);
+  const auto version = master.version();
+  clock.advance(20'000);
+  REQUIRE(slave.take_over(master.to_json()));
+  CHECK(slave.owner("Old", queue(0)).empty());
+  CHECK(slave.owner("G", queue(0)) == "a");
+  CHECK(slave.lock("G", "b", {queue(0)}).empty());
+  clock.advance(30'000);
+  other_clock.advance(30'000);
+  REQUIRE(slave.lock("G", "a", {queue(0)}).size() == 1);
+  clock.advance(10'001);
+  other_clock.advance(10'001);
+  REQUIRE(slave.lock("G", "b", {queue(1)}).size() == 1);  // it was not renewed
+  REQUIRE(master.merge(slave.to_json()));
+  CHECK(master.version() != version);
+  CHECK(master.owner("G", queue(0)) == "a");
+  CHECK(master.owner("G", queue(1)) == "b");
+  for (const char* wrong : {"", "[]", "{\"locks\":[{}]}"}) {
+    CHECK(slave.take_over(wrong).error().code == Errc::kCorrupt);
+    CHECK(master.merge(wrong).error().code == Errc::kCorrupt);
+  }
+  CHECK(master.owner("G", queue(1)) == "b");
+}
+
 TEST_CASE("QueueLocks: a damaged file is told and left", "[broker]") {
   test::TempDir dir;
   const auto text = GENERATE(as<std::string>{}, "", "[]", "{\"locks\":[{\"group\":1}]}", "{\"locks\":[{}]}", "\x01");
