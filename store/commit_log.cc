@@ -59,7 +59,8 @@ CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logge
       logger_(logger),
       files_(options_.directory, options_.file_bytes, files, logger),
       acks_(
-          options_.replication, [this] { return end(); }, logger),
+          // What is not on the disk of a SYNC_FLUSH master is with no slave.
+          options_.replication, [this] { return options_.flush.sync_flush ? flushed() : end(); }, logger),
       flusher_(options_.flush, ends_, files_, logger) {}
 
 CommitLog::~CommitLog() { stop().ignore("the owner's own stop has told"); }

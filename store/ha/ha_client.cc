@@ -197,6 +197,8 @@ void HaClient::Impl::connected(std::unique_ptr<loop::TcpConnection> connection, 
           .following = [this](LogOffset master_end) { on_following(master_end); },
           .frame = [this](const HaTransfer& header) { on_frame(header); },
           .bytes = [this](std::string_view bytes) { copier->add(bytes); },
+          .room = [this](size_t wanted) { return copier->room(wanted); },
+          .received = [this](size_t bytes) { copier->received(bytes); },
           .truncate = [this](LogOffset end, LogOffset master_end) { on_truncate(end, master_end); },
           .ended =
               [this](HaFollower::End end, const std::string& why) {

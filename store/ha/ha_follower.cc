@@ -10,6 +10,8 @@ namespace apogee::store {
 
 namespace {
 constexpr size_t kInboxBytes = 512 << 10;
+/// Of log, a header is read with no more of what follows it: the rest goes where it is to be.
+constexpr size_t kBehindHeaderMax = 16 << 10;
 constexpr size_t kInboxBytesMax = 2 << 20;  ///< a handshake with very many epochs
 }  // namespace
 
@@ -42,7 +44,7 @@ void HaFollower::start_classic(std::unique_ptr<loop::TcpConnection> connection, 
 void HaFollower::listen() {
   auto self = weak_from_this();
   connection_->start({
-      .read_buffer = [this] { return std::pair(inbox_.data() + inbox_bytes_, inbox_.size() - inbox_bytes_); },
+      .read_buffer = [this] { return read_buffer(); },
       .on_read =
           [self](size_t bytes) {
             if (auto follower = self.lock()) follower->on_read(bytes);
@@ -74,28 +76,55 @@ void HaFollower::send(std::string bytes) {
   connection_->write(std::move(parts));
 }
 
+std::pair<char*, size_t> HaFollower::read_buffer() {
+  direct_ = false;
+  if (phase_ == Phase::kTransfer && inbox_bytes_ == 0 && frame_left_ > 0) {
+    if (const auto room = listener_.room(static_cast<size_t>(frame_left_)); room.second > 0) {
+      direct_ = true;
+      return room;
+    }
+  }
+  size_t size = inbox_.size() - inbox_bytes_;
+  if (phase_ == Phase::kTransfer) size = std::min(size, kBehindHeaderMax);
+  return {inbox_.data() + inbox_bytes_, size};
+}
+
 void HaFollower::on_read(size_t bytes) {
   auto self = shared_from_this();
   heard_at_ = Clock::now();
-  inbox_bytes_ += bytes;
+  if (direct_) {
+    frame_left_ -= static_cast<int64_t>(bytes);
+    listener_.received(bytes);
+    if (phase_ == Phase::kEnded) return;
+  } else {
+    inbox_bytes_ += bytes;
+    if (!take_inbox()) return;
+  }
+  if (!paused_ && listener_.full()) {
+    paused_ = true;
+    connection_->pause_reading();
+  }
+}
+
+bool HaFollower::take_inbox() {
   size_t taken = 0;
   while (phase_ != Phase::kEnded && taken < inbox_bytes_) {
     size_t used = take(std::string_view(inbox_.data(), inbox_bytes_).substr(taken));
     if (used == 0) break;
     taken += used;
   }
-  if (phase_ == Phase::kEnded) return;
+  if (phase_ == Phase::kEnded) return false;
   std::copy(inbox_.begin() + static_cast<ptrdiff_t>(taken), inbox_.begin() + static_cast<ptrdiff_t>(inbox_bytes_),
             inbox_.begin());
   inbox_bytes_ -= taken;
   if (inbox_bytes_ == inbox_.size()) {
-    if (inbox_.size() >= kInboxBytesMax) return end(End::kBroken, "garbage: a frame without an end");
+    if (inbox_.size() >= kInboxBytesMax) {
+      end(End::kBroken, "garbage: a frame without an end");
+      return false;
+    }
     inbox_.resize(kInboxBytesMax);
   }
-  if (!paused_ && listener_.full()) {
-    paused_ = true;
-    connection_->pause_reading();
-  }
+  return true;
 }
 
 void HaFollower::resume_reading() {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "common/loop/tcp_connection.h"
@@ -25,6 +26,9 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
     std::function<void(LogOffset master_end)> following;  ///< log bytes come from now on, from the log's end on
     std::function<void(const HaTransfer& header)> frame;  ///< of a classic one the epoch is 0 and `confirmed` -1
     std::function<void(std::string_view bytes)> bytes;    ///< of log, in order
+    /// The same received where they are to be: room for up to so many (none: `bytes` is called), then how many came.
+    std::function<std::pair<char*, size_t>(size_t wanted)> room;
+    std::function<void(size_t bytes)> received;
     /// The log's end is to be cut off first; the connection has ended.
     std::function<void(LogOffset end, LogOffset master_end)> truncate;
     std::function<void(End end, const std::string& why)> ended;  ///< once, unless `truncate` was called
@@ -51,7 +55,9 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   enum class Phase : uint8_t { kChallenge, kWelcome, kReply, kTransfer, kEnded };
 
   void listen();
+  [[nodiscard]] std::pair<char*, size_t> read_buffer();
   void on_read(size_t bytes);
+  [[nodiscard]] bool take_inbox();  ///< false: it has ended
   [[nodiscard]] size_t take(std::string_view bytes);
   [[nodiscard]] size_t take_challenge(std::string_view bytes);
   [[nodiscard]] size_t take_master_frame(std::string_view bytes);
@@ -82,6 +88,7 @@ class HaFollower : public std::enable_shared_from_this<HaFollower> {
   int64_t frame_left_ = 0;             ///< bytes of log that the current frame still has
   std::string inbox_;
   size_t inbox_bytes_ = 0;
+  bool direct_ = false;  ///< the bytes that are read now do not come by the inbox
   Clock::time_point heard_at_, spoke_at_;
 };
 

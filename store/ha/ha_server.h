@@ -34,6 +34,10 @@ class HaServer {
     int64_t window_bytes = 16 << 20;         ///< haWindowBytes: sent and not acknowledged
     /// To each slave: maxHaTransferByteInSecond with haFlowControlEnable; 0 or empty: no limit. Asked on the loop.
     std::function<int64_t()> bytes_per_second;
+    /// The same for a slave that is far behind while the log grows, in which producers and the slaves in sync go first;
+    /// at least twice what the log grows by, so that it comes near.
+    std::function<int64_t()> catch_up_bytes_per_second;
+    bool flushed_only = false;  ///< SYNC_FLUSH: what a loss of power may take from the master is with no slave either
     int32_t slaves_max = 64;
   };
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/crc32.h"
 #include "store/ha/log_crc.h"
@@ -13,6 +14,11 @@ namespace {
 
 /// Beyond this the kernel's buffer is full, and on_written goes on.
 constexpr size_t kUnsentBytesMax = 1 << 20;
+/// A slave that lags more gets its log when producers have theirs.
+constexpr int64_t kFarBehindBytes = 8 << 20;
+constexpr std::chrono::milliseconds kGrowthTime{100};
+/// Between two pieces of what a rate lets go.
+constexpr int64_t kPieceMs = 5;
 /// A refused peer has so long to read why.
 constexpr std::chrono::milliseconds kRefusalTime{2'000};
 
@@ -245,7 +251,8 @@ void HaSession::begin_transfer(LogOffset from, LogOffset acknowledged) {
   if (server_.lines.admit(ip_ + " follows"))
     server_.logger.info("replication: {} follows from {} on, {} bytes behind", description(), from,
                         server_.log.end() - from);
-  tokens_at_ = Clock::now();
+  tokens_at_ = grown_at_ = Clock::now();
+  grown_end_ = server_.log.end();
   // The first frame tells where the stream goes on.
   send_log({});
 }
@@ -264,17 +271,21 @@ int64_t HaSession::allowance() {
   if (connection_->unsent_bytes() >= kUnsentBytesMax) return 0;
   int64_t allowed = std::min(options.batch_bytes, options.window_bytes - (next_ - acknowledged_));
   if (classic_) allowed = std::min(allowed, kClassicBatchBytesMax);
-  const int64_t rate = options.bytes_per_second ? options.bytes_per_second() : 0;
-  if (rate <= 0 || allowed <= 0) return allowed;
-  // What was not used is kept for a tenth of a second.
-  auto now = Clock::now();
-  tokens_ += static_cast<double>(rate) * std::chrono::duration<double>(now - tokens_at_).count();
-  tokens_ = std::min(tokens_, static_cast<double>(rate) / 10 + 1);
-  tokens_at_ = now;
-  if (tokens_ >= 1) return std::min(allowed, static_cast<int64_t>(tokens_));
+  if (allowed <= 0) return allowed;
+  const auto now = Clock::now();
+  const int64_t rate = bytes_per_second(now);
+  const auto since = std::chrono::duration<double>(now - std::exchange(tokens_at_, now)).count();
+  if (rate <= 0) {
+    tokens_ = 0;
+    return allowed;
+  }
+  // What was not used is kept for a moment.
+  const double piece = static_cast<double>(rate) * kPieceMs / 1e3 + 1;
+  tokens_ = std::min(tokens_ + static_cast<double>(rate) * since, 4 * piece);
+  if (tokens_ >= std::min(piece, static_cast<double>(allowed))) return std::min(allowed, static_cast<int64_t>(tokens_));
   if (!pump_planned_) {
     pump_planned_ = true;
-    server_.loop.run_after(loop::Milliseconds(20), [self = weak_from_this()] {
+    server_.loop.run_after(loop::Milliseconds(kPieceMs), [self = weak_from_this()] {
       auto session = self.lock();
       if (!session) return;
       session->pump_planned_ = false;
@@ -282,6 +293,26 @@ int64_t HaSession::allowance() {
     });
   }
   return 0;
+}
+
+int64_t HaSession::bytes_per_second(Clock::time_point now) {
+  const auto& options = server_.options;
+  const int64_t limit = options.bytes_per_second ? options.bytes_per_second() : 0;
+  const LogOffset end = server_.log.end();
+  if (const auto since = now - grown_at_; since >= kGrowthTime) {
+    grows_by_ = static_cast<double>(end - grown_end_) / std::chrono::duration<double>(since).count();
+    grown_end_ = end;
+    grown_at_ = now;
+  }
+  const int64_t others_first = options.catch_up_bytes_per_second ? options.catch_up_bytes_per_second() : 0;
+  if (others_first <= 0 || grows_by_ <= 0 || end - next_ < kFarBehindBytes) return limit;
+  const int64_t catch_up = std::max(others_first, static_cast<int64_t>(2 * grows_by_));
+  return limit > 0 ? std::min(limit, catch_up) : catch_up;
+}
+
+LogOffset HaSession::send_end() const {
+  const auto& log = server_.log;
+  return server_.options.flushed_only ? std::min(log.flushed(), log.end()) : log.end();
 }
 
 Epoch HaSession::epoch_at(LogOffset at, LogOffset* end) const {
@@ -294,12 +325,12 @@ Epoch HaSession::epoch_at(LogOffset at, LogOffset* end) const {
 void HaSession::pump() {
   if (phase_ != Phase::kTransfer) return;
   const auto& log = server_.log;
-  if (!classic_ && next_ < log.end()) {
+  if (!classic_ && next_ < send_end()) {
     auto last = server_.log.epochs().last();
     if (last && (epochs_.empty() || !(epochs_.back() == *last))) epochs_ = server_.log.epochs().all();
   }
-  while (next_ < log.end()) {
-    int64_t allowed = allowance();
+  for (LogOffset stop = send_end(); next_ < stop; stop = send_end()) {
+    int64_t allowed = std::min(allowance(), stop - next_);
     if (allowed <= 0) return;
     if (!classic_) {
       LogOffset epoch_end = 0;

@@ -69,6 +69,8 @@ class HaSession : public std::enable_shared_from_this<HaSession> {
   void send_log(SharedBytes bytes);
   /// How many bytes of log may leave now by window, rate and what the kernel has not taken; 0: none.
   [[nodiscard]] int64_t allowance();
+  [[nodiscard]] int64_t bytes_per_second(Clock::time_point now);  ///< 0: no limit
+  [[nodiscard]] LogOffset send_end() const;
   [[nodiscard]] Epoch epoch_at(LogOffset at, LogOffset* end) const;
   [[nodiscard]] std::string description() const;
 
@@ -85,6 +87,9 @@ class HaSession : public std::enable_shared_from_this<HaSession> {
   std::optional<ReplicaAcks::SlaveId> slave_;
   LogOffset next_ = 0, acknowledged_ = 0, told_confirmed_ = 0;
   std::vector<Epoch> epochs_;
+  LogOffset grown_end_ = 0;  ///< the log's at grown_at_
+  double grows_by_ = 0;      ///< bytes a second
+  Clock::time_point grown_at_;
   double tokens_ = 0;  ///< bytes that the rate lets go
   Clock::time_point tokens_at_;
   bool pump_planned_ = false;

@@ -5,7 +5,7 @@
 namespace apogee::store {
 
 namespace {
-constexpr int64_t kAppendBytesMax = 1 << 20;
+constexpr int64_t kAppendBytesMax = 4 << 20;
 constexpr size_t kFullBytes = 4 << 20;
 constexpr size_t kRoomBytes = 1 << 20;
 }  // namespace
@@ -33,6 +33,15 @@ void LogCopier::hold(bool held) {
 void LogCopier::add(std::string_view bytes) {
   if (!running_) return;
   assembler_.add(bytes);
+  pump();
+}
+
+std::pair<char*, size_t> LogCopier::room(size_t wanted) {
+  return running_ ? assembler_.room(wanted) : std::pair<char*, size_t>();
+}
+
+void LogCopier::received(size_t bytes) {
+  assembler_.received(bytes);
   pump();
 }
 

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "common/base/logger.h"
 #include "common/loop/event_loop.h"
@@ -26,6 +27,9 @@ class LogCopier : public std::enable_shared_from_this<LogCopier> {
   /// The stream begins at this offset, the log's end (or anywhere, when the log is empty). Not while busy().
   void begin_at(LogOffset at);
   void add(std::string_view bytes);
+  /// As RecordAssembler has them. None (size 0): what comes is to be forgotten.
+  [[nodiscard]] std::pair<char*, size_t> room(size_t wanted);
+  void received(size_t bytes);
   /// What has come is forgotten; an append under way goes on.
   void halt();
   /// While held nothing is appended.

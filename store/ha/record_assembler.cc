@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "common/base/bytes.h"
 #include "common/base/crc32.h"
@@ -17,14 +18,40 @@ constexpr size_t kHeaderBytes = 8;
 constexpr size_t kDamageBytesMax = 8 << 20;
 /// A stale front of the buffer is moved away when it is longer than this and than what lies behind it.
 constexpr size_t kStaleBytesMax = 256 << 10;
+/// Room is made for so much at once.
+constexpr size_t kRoomBytes = 256 << 10;
+/// A run of so many bytes leaves with the buffer when less is left behind it, which is copied.
+constexpr size_t kMovedBytesMin = 64 << 10;
 }  // namespace
 
 void RecordAssembler::begin_at(LogOffset at) {
-  buffer_.clear();
-  taken_ = 0;
+  taken_ = filled_ = 0;
   in_damage_ = in_damage_ && at == at_;
   searched_ = 0;
   at_ = at;
+}
+
+void RecordAssembler::add(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const auto [to, size] = room(bytes.size());
+    std::copy_n(bytes.data(), size, to);
+    received(size);
+    bytes.remove_prefix(size);
+  }
+}
+
+std::pair<char*, size_t> RecordAssembler::room(size_t wanted) {
+  wanted = std::min(wanted, kRoomBytes);
+  if (buffer_.size() - filled_ < wanted) {
+    if (taken_ > 0) {
+      buffer_.erase(0, taken_);
+      filled_ -= taken_;
+      taken_ = 0;
+    }
+    // A record that is longer than all there is grows by doubling.
+    if (buffer_.size() - filled_ < wanted) buffer_.resize(filled_ + std::max(wanted, std::max(filled_, kRoomBytes)));
+  }
+  return {buffer_.data() + filled_, wanted};
 }
 
 RecordAssembler::Look RecordAssembler::look(std::string_view rest, LogOffset at) const {
@@ -55,15 +82,24 @@ RecordAssembler::Look RecordAssembler::look(std::string_view rest, LogOffset at)
 }
 
 RecordAssembler::Run RecordAssembler::cut(size_t bytes, bool damaged) {
-  Run run{at_, buffer_.substr(taken_, bytes), damaged};
-  taken_ += bytes;
+  Run run{at_, {}, damaged};
+  const size_t left = buffered() - bytes;
+  if (taken_ == 0 && bytes >= kMovedBytesMin && left <= bytes) {
+    std::string behind(buffer_, bytes, left);
+    buffer_.resize(bytes);
+    run.bytes = std::exchange(buffer_, std::move(behind));
+    filled_ = left;
+  } else {
+    run.bytes.assign(buffer_, taken_, bytes);
+    taken_ += bytes;
+  }
   at_ += static_cast<LogOffset>(bytes);
   searched_ -= std::min(searched_, bytes);
-  if (taken_ == buffer_.size()) {
-    buffer_.clear();
-    taken_ = 0;
-  } else if (taken_ > kStaleBytesMax && taken_ > buffer_.size() - taken_) {
+  if (taken_ == filled_) {
+    taken_ = filled_ = 0;
+  } else if (taken_ > kStaleBytesMax && taken_ > buffered()) {
     buffer_.erase(0, taken_);
+    filled_ -= taken_;
     taken_ = 0;
   }
   return run;
@@ -72,14 +108,14 @@ RecordAssembler::Run RecordAssembler::cut(size_t bytes, bool damaged) {
 std::optional<RecordAssembler::Run> RecordAssembler::take_damage() {
   constexpr std::string_view kMagicStart = "\xDA\xA3\x20";
   constexpr size_t kLengthBytes = 4;
-  auto rest = std::string_view(buffer_).substr(taken_);
+  const auto all = rest();
   const auto left = static_cast<size_t>(std::min<int64_t>(file_left(at_), INT32_MAX));
-  const auto within = rest.substr(0, std::min(rest.size(), left));
+  const auto within = all.substr(0, std::min(all.size(), left));
   for (size_t from = std::max<size_t>(searched_, 1);;) {
     auto magic = within.find(kMagicStart, from + kLengthBytes);
     if (magic == std::string_view::npos) break;
     const size_t candidate = magic - kLengthBytes;
-    auto found = look(rest.substr(candidate), at_ + static_cast<LogOffset>(candidate));
+    auto found = look(all.substr(candidate), at_ + static_cast<LogOffset>(candidate));
     if (found.verdict == Verdict::kWhole) {
       in_damage_ = false;
       return cut(candidate, true);
@@ -101,19 +137,19 @@ std::optional<RecordAssembler::Run> RecordAssembler::take_damage() {
 
 Result<std::optional<RecordAssembler::Run>> RecordAssembler::take(int64_t bytes_max) {
   if (in_damage_) return take_damage();
-  const auto rest = std::string_view(buffer_).substr(taken_);
+  const auto all = rest();
   const auto left = static_cast<size_t>(file_left(at_));
   const auto limit = static_cast<size_t>(std::max<int64_t>(bytes_max, 0));
   size_t whole = 0;
-  while (whole < rest.size() && whole < left) {
-    auto found = look(rest.substr(whole), at_ + static_cast<LogOffset>(whole));
+  while (whole < all.size() && whole < left) {
+    auto found = look(all.substr(whole), at_ + static_cast<LogOffset>(whole));
     if (found.verdict == Verdict::kWhole) {
       if (whole > 0 && whole + found.bytes > limit) break;
       whole += found.bytes;
       continue;
     }
     if (whole > 0 || found.verdict == Verdict::kIncomplete) break;
-    Suspect seen{at_, found.bytes, crc32(rest.substr(0, found.bytes))};
+    Suspect seen{at_, found.bytes, crc32(all.substr(0, found.bytes))};
     if (seen == suspect_) {
       in_damage_ = true;
       suspect_ = {};

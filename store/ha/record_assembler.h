@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "apogee/result.h"
 #include "store/message_store.h"
@@ -27,14 +28,18 @@ class RecordAssembler {
 
   /// The stream goes on (or begins again) here; what has not been taken is forgotten.
   void begin_at(LogOffset at);
-  void add(std::string_view bytes) { buffer_.append(bytes); }
+  void add(std::string_view bytes);
+  /// The same without a copy: where the next bytes of the stream may be received to, at least one and at most `wanted`;
+  /// then how many were. Nothing else in between.
+  [[nodiscard]] std::pair<char*, size_t> room(size_t wanted);
+  void received(size_t bytes) { filled_ += bytes; }
   /// The next run, of at most `bytes_max` bytes where one record is not longer; nullopt: more bytes are needed.
   /// Error: kCorrupt, at `at()` stands no record.
   [[nodiscard]] Result<std::optional<Run>> take(int64_t bytes_max);
 
   [[nodiscard]] LogOffset at() const { return at_; }  ///< of the first byte that has not been taken
-  [[nodiscard]] LogOffset received_end() const { return at_ + static_cast<LogOffset>(buffer_.size() - taken_); }
-  [[nodiscard]] size_t buffered() const { return buffer_.size() - taken_; }
+  [[nodiscard]] LogOffset received_end() const { return at_ + static_cast<LogOffset>(buffered()); }
+  [[nodiscard]] size_t buffered() const { return filled_ - taken_; }
 
  private:
   /// What was no record, to know it again.
@@ -50,13 +55,14 @@ class RecordAssembler {
     size_t bytes = 0;  ///< of the record or blank; of what was looked at when it is damaged
   };
   [[nodiscard]] Look look(std::string_view rest, LogOffset at) const;
+  [[nodiscard]] std::string_view rest() const { return std::string_view(buffer_).substr(taken_, buffered()); }
   [[nodiscard]] std::optional<Run> take_damage();
   [[nodiscard]] Run cut(size_t bytes, bool damaged);
   [[nodiscard]] int64_t file_left(LogOffset at) const { return file_bytes_ - at % file_bytes_; }
 
   const int64_t file_bytes_;
-  std::string buffer_;
-  size_t taken_ = 0;  ///< of the buffer's front
+  std::string buffer_;             ///< a long run takes it along, without a copy
+  size_t taken_ = 0, filled_ = 0;  ///< what has not been taken lies between
   LogOffset at_ = 0;
   Suspect suspect_;
   bool in_damage_ = false;

@@ -1,3 +1,5 @@
+#include <thread>
+
 #include "test/support/catch.h"
 #include "test/unit/store/ha/ha_rig.h"
 
@@ -218,6 +220,59 @@ TEST_CASE("the rate of the stream is bounded", "[ha]") {
   CHECK(same_log(master_log, slave_log));
   // 250 kB at this rate are asked about again and again.
   CHECK(asked > 15);
+}
+
+TEST_CASE("a slave that is far behind waits for others while the log grows, and comes near", "[ha]") {
+  MemoryLog master_log(1 << 20), slave_log(1 << 20);
+  REQUIRE(master_log.epochs().begin_next(0));
+  while (master_log.end() < (12 << 20)) master_log.put(std::string(50'000, 'f'));
+  auto options = MasterRig::master_options();
+  options.window_bytes = 1 << 20;
+  std::atomic<int> asked{0};
+  options.catch_up_bytes_per_second = [&asked] {
+    ++asked;
+    return int64_t{64 << 10};
+  };
+  MasterRig master(master_log, options);
+  SlaveRig slave(slave_log);
+  slave_log.park(true);  // until it is known that the log grows
+  slave.client.follow(master.address(), false);
+  std::atomic<bool> stop{false};
+  std::thread producer([&] {
+    while (!stop) {
+      master_log.put("x");
+      pause(std::chrono::milliseconds(2));
+    }
+  });
+  const auto asks = [&](int more) { return eventually([&, wanted = asked + more] { return asked >= wanted; }); };
+  CHECK(eventually([&] { return master_log.acks().slaves().size() == 1; }));
+  CHECK(eventually([&, wanted = master_log.end() + 10'000] { return master_log.end() >= wanted; }));
+  slave_log.park(false);
+  CHECK(asks(200));
+  CHECK(master_log.end() - slave_log.end() > (8 << 20));
+  stop = true;
+  producer.join();
+  CHECK(same_log(master_log, slave_log));
+}
+
+TEST_CASE("what a SYNC_FLUSH master has not on its disk no slave gets", "[ha]") {
+  MemoryLog master_log, slave_log;
+  REQUIRE(master_log.epochs().begin_next(0));
+  for (int i = 0; i < 10; ++i) master_log.put("flushed");
+  const auto flushed = master_log.end();
+  master_log.set_flushes(false);
+  for (int i = 0; i < 10; ++i) master_log.put("not yet");
+  auto options = MasterRig::master_options();
+  options.flushed_only = true;
+  MasterRig master(master_log, options);
+  SlaveRig slave(slave_log);
+  slave.client.follow(master.address(), false);
+  CHECK(eventually([&] { return slave_log.end() == flushed; }));
+  const auto next = master_log.put("not yet either");
+  master_log.flush(next);
+  CHECK(eventually([&] { return slave_log.end() == next; }));
+  master_log.flush(master_log.end());
+  CHECK(same_log(master_log, slave_log));
 }
 
 TEST_CASE("damage in a slave's log is found, fetched and mended", "[ha]") {

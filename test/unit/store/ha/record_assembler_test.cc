@@ -3,6 +3,7 @@
 #include "store/ha/log_agreement.h"
 #include "test/support/catch.h"
 #include "test/support/memory_log.h"
+#include "test/support/random.h"
 
 using namespace apogee;
 using namespace apogee::store;
@@ -65,6 +66,47 @@ TEST_CASE("single bytes make the same records", "[ha]") {
     assembler.add({&byte, 1});
     all += take_all(assembler, 100);
   }
+  CHECK(all == log);
+  CHECK(assembler.buffered() == 0);
+}
+
+TEST_CASE("bytes received into the assembler's room make the same records, of any length", "[ha]") {
+  constexpr int64_t kLargeFile = 1 << 20;
+  MemoryLog source(kLargeFile);
+  Random random(run_seed("room"));
+  while (source.end() < 5 * kLargeFile + 12'345) {
+    const auto bytes = random.below(20) == 0 ? random.below(400'000) : random.below(3'000);
+    source.put(std::string(static_cast<size_t>(bytes), 'r'));
+  }
+  const auto log = source.content();
+  RecordAssembler assembler(kLargeFile);
+  assembler.begin_at(0);
+  std::string all;
+  for (size_t at = 0; at < log.size();) {
+    const auto wanted = std::min(log.size() - at, static_cast<size_t>(random.between(1, 600'000)));
+    if (random.below(5) == 0) {
+      assembler.add(std::string_view(log).substr(at, wanted));
+      at += wanted;
+    } else {
+      const auto [to, size] = assembler.room(wanted);
+      REQUIRE(size >= 1);
+      REQUIRE(size <= wanted);
+      const auto came = static_cast<size_t>(random.between(1, static_cast<int64_t>(size)));
+      std::copy_n(log.data() + at, came, to);
+      assembler.received(came);
+      at += came;
+    }
+    REQUIRE(assembler.received_end() == static_cast<int64_t>(at));
+    if (random.below(3) != 0) continue;  // the log is slow
+    for (;;) {
+      auto run = assembler.take(4 << 20);
+      REQUIRE(run);
+      if (!*run) break;
+      CHECK((*run)->at == static_cast<int64_t>(all.size()));
+      all += (*run)->bytes;
+    }
+  }
+  for (auto run = assembler.take(4 << 20); run && *run; run = assembler.take(4 << 20)) all += (*run)->bytes;
   CHECK(all == log);
   CHECK(assembler.buffered() == 0);
 }
