@@ -170,7 +170,9 @@ Status Broker::Impl::open_state() {
   filters = std::make_unique<ConsumerFilters>(config.config_file("consumerFilter.json"), config, logger);
   filters->load();
 
-  if (!slave()) APOGEE_TRY(take_over({config, *store, *offsets, logger}));
+  locks = std::make_unique<QueueLocks>(QueueLocks::Options{config.config_file("queueLocks.json"), config.lock_life_ms});
+  if (auto loaded = locks->load(); !loaded) logger.error("{}; queues are locked anew", loaded.error().message);
+  if (!slave()) APOGEE_TRY(take_over({config, *store, *offsets, *locks, logger}));
   put = std::make_unique<MessagePut>(*store);
   TimerService::Options timer_options{config.store_root + "/timersdb", config.config_file("timersCheckpoint.json"),
                                       config.config_file("timercheck"), config.timer_precision_ms};
@@ -333,13 +335,14 @@ void Broker::Impl::build_handlers() {
   requests->add(Code::kGetBrokerEpochCache, RunsOn::kReaders, method_of(ha, &HaAdminHandlers::epoch_cache));
   if (slave()) {
     requests->set_gate(refused_by_slave);
+    add_lock_answer(*requests, *locks);
   } else {
     const auto boot = std::to_string(boot_time_ms);
     auto& acks = store->replicated_log().acks();
     notices = std::make_unique<SettingNotices>(
         SettingNotices::Parts{*topics, *groups, acks, housekeeping->loop(), calls, boot, logger});
     notices->wrap(*requests);
-    add_sync_answers(*requests, {*store, *offsets, *filters, timers.get(), boot, *notices});
+    add_sync_answers(*requests, {*store, *offsets, *filters, *locks, timers.get(), boot, *notices});
   }
   requests->set_vip_port(static_cast<uint16_t>(port - 2));
 }
@@ -440,8 +443,6 @@ Status Broker::Impl::start() {
   consumers = std::make_unique<ConsumerGroups>();
   producers = std::make_unique<ProducerGroups>();
   limits = std::make_unique<RateLimits>(config);
-  locks = std::make_unique<QueueLocks>(QueueLocks::Options{config.config_file("queueLocks.json"), config.lock_life_ms});
-  if (auto loaded = locks->load(); !loaded) logger.error("{}; queues are locked anew", loaded.error().message);
   stats = std::make_unique<BrokerStats>(config.cluster_name);
   readers = std::make_unique<ReaderPool>(config.reader_threads, kReaderTasksMax);
   housekeeping = std::make_unique<loop::LoopThread>("housekeeping");
@@ -508,6 +509,7 @@ Status Broker::Impl::start() {
                              *groups,
                              *offsets,
                              *filters,
+                             *locks,
                              *delays,
                              config.config_file("timersCheckpoint.json"),
                              config.config_file("slaveOffsets.json"),
@@ -540,11 +542,13 @@ void Broker::Impl::stop() {
   if (server) server->stop(config.stop_drain_ms);
   if (acting) acting->stop();
   delays->stop();
-  topics.reset();  // finishes what was asked for; sends that wait for a topic are stored or refused
+  // Finishes what was asked for; sends that wait for a topic are stored or refused. A slave's follow its master still.
+  if (!slave()) topics.reset();
   readers->stop();
   if (transactions) transactions->stop();
   if (client) client->shutdown();
   if (replication) replication->stop();
+  topics.reset();
   housekeeping->stop_and_join();
   if (timers) timers->stop();
   save_state(true);

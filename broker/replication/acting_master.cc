@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <future>
 #include <utility>
 
 #include "broker/handlers/request_fields.h"
@@ -45,6 +46,15 @@ struct ActingMaster::Duties {
                                    {},
                                    host_address_of(parts.address),
                                    parts.logger}) {}
+
+  /// Waits for the other master's answer.
+  [[nodiscard]] store::PutResult send_half(const store::MessageDraft& draft) {
+    auto outcome = std::make_shared<std::promise<store::PutResult>>();
+    auto result = outcome->get_future();
+    escape.send(draft, Escape::Kind::kHalf,
+                [outcome](store::PutResult answer) { outcome->set_value(std::move(answer)); });
+    return result.get();
+  }
 
   Escape escape;
   std::atomic<int64_t> refused{0};
@@ -92,7 +102,7 @@ void ActingMaster::stop() {
     wanted_.notify_one();
   }
   if (thread_.joinable()) thread_.join();
-  std::lock_guard lock(mutex_);
+  std::scoped_lock lock(work_mutex_, mutex_);
   end_locked("the broker stops");
 }
 
@@ -134,7 +144,8 @@ void ActingMaster::look() {
   const Members members = ask_members();
   const bool follows = parts_.follows && parts_.follows();
   const int64_t now = steady_now_ms();
-  std::lock_guard lock(mutex_);
+  std::lock_guard working(work_mutex_);
+  std::unique_lock lock(mutex_);
   if (!members.answered) {
     // It may be that the others see this broker no more, and that the master is back.
     if (unanswered_since_ms_ < 0) unanswered_since_ms_ = now;
@@ -163,7 +174,9 @@ void ActingMaster::look() {
     }
   }
   if (!duties_) return;
-  escape_halves_locked();
+  lock.unlock();
+  escape_halves();
+  lock.lock();
   note_progress_locked();
 }
 
@@ -203,40 +216,35 @@ void ActingMaster::begin_locked() {
                                                  : "; what is due waits, because enableRemoteEscape is false");
 }
 
-// Each half message becomes one of another master, which asks the producer in its time.
-void ActingMaster::escape_halves_locked() {
+bool ActingMaster::read_halves_locked() {
   auto& duties = *duties_;
-  if (!parts_.config.remote_escape) return;
-  if (!std::exchange(duties.halves_read, true)) {
-    duties.halves_end = parts_.store.max_offset(kHalfTopic, 0);
-    if (Status read = duties.halves.recover(); !read) {
-      duties.halves_read = false;
-      return parts_.logger.error("{}", read.error().message);
-    }
-    duties.undecided = duties.halves.undecided();
-    duties.undecided.erase(duties.undecided.begin(), duties.undecided.lower_bound(progress_.half_offset));
+  if (duties.halves_read) return true;
+  duties.halves_end = parts_.store.max_offset(kHalfTopic, 0);
+  if (Status read = duties.halves.recover(); !read) {
+    parts_.logger.error("{}", read.error().message);
+    return false;
   }
+  duties.halves_read = true;
+  duties.undecided = duties.halves.undecided();
+  duties.undecided.erase(duties.undecided.begin(), duties.undecided.lower_bound(progress_.half_offset));
+  return true;
+}
+
+// Each half message becomes one of another master, which asks the producer in its time.
+void ActingMaster::escape_halves() {
+  if (!parts_.config.remote_escape) return;
+  auto& duties = *duties_;
+  std::unique_lock lock(mutex_);
+  if (!read_halves_locked()) return;
   for (size_t count = 0; count < kHalvesPerLook && !duties.undecided.empty(); ++count) {
-    const auto [offset, physical] = *duties.undecided.begin();
+    const auto physical = duties.undecided.begin()->second;
     auto bytes = parts_.store.record_at(physical);
     auto half = bytes ? HalfMessage::of(std::move(*bytes)) : Result<HalfMessage>(Error{Errc::kNotFound, "it is gone"});
     auto copy = half ? half->committed() : Result<StoredCopy>(half.error());
     if (copy) {
-      struct Outcome {
-        std::mutex mutex;
-        std::condition_variable there;
-        std::optional<store::PutResult> result;
-      };
-      auto outcome = std::make_shared<Outcome>();
-      duties.escape.send(copy->draft(host_address_of(parts_.address)), Escape::Kind::kHalf,
-                         [outcome](store::PutResult result) {
-                           std::lock_guard lock(outcome->mutex);
-                           outcome->result = std::move(result);
-                           outcome->there.notify_one();
-                         });
-      std::unique_lock lock(outcome->mutex);
-      outcome->there.wait(lock, [&] { return outcome->result.has_value(); });
-      const auto& result = *outcome->result;
+      lock.unlock();
+      const auto result = duties.send_half(copy->draft(host_address_of(parts_.address)));
+      lock.lock();
       if (!result.stored() && result.status != store::PutStatus::kMessageIllegal) {
         ++duties.refused;
         if (!std::exchange(duties.halves_failing, true))
@@ -300,6 +308,7 @@ void ActingMaster::end_locked(const char* why) {
 }
 
 ActingProgress ActingMaster::hand_over() {
+  std::lock_guard working(work_mutex_);
   std::lock_guard lock(mutex_);
   end_locked("the master returns and takes over");
   not_before_ms_ = steady_now_ms() + kHandOverMs;

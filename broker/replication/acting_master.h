@@ -11,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "broker/locks/queue_locks.h"
 #include "broker/replication/acting_progress.h"
 #include "broker/replication/escape.h"
 #include "broker/request_table.h"
@@ -79,10 +80,12 @@ class ActingMaster {
   void run();
   void look();
   [[nodiscard]] Members ask_members();
-  // With mutex_ held.
+  /// With work_mutex_ held, and mutex_ only where it does not wait for another broker.
+  void escape_halves();
+  // With both held.
   void begin_locked();
   void end_locked(const char* why);
-  void escape_halves_locked();
+  [[nodiscard]] bool read_halves_locked();
   void note_progress_locked();
   [[nodiscard]] Figures figures_locked() const;
 
@@ -90,8 +93,9 @@ class ActingMaster {
   Escape escape_;
   const std::string progress_file_, delay_file_, timers_file_, timers_dir_;
 
+  std::mutex work_mutex_;  // before mutex_: one look, or one hand-over, at a time
   mutable std::mutex mutex_;
-  std::unique_ptr<Duties> duties_;  // as all down to wake_mutex_ guarded by mutex_
+  std::unique_ptr<Duties> duties_;  // as all down to wake_mutex_ guarded by mutex_; made and ended with both held
   ActingProgress progress_;         // of this and earlier terms, since the last master
   ActingProgress saved_;
   bool acted_ = false;  // there is progress that the master does not know
@@ -110,12 +114,14 @@ class ActingMaster {
 inline constexpr const char* kTakeOverField = "takeOver";
 
 /// Of a master with enableSlaveActingMaster, before it reads its progress: takes over what a slave did meanwhile, into
-/// the files of delay levels and timers (then timersdb is removed, to be built again) and the offset of half messages.
+/// the files of delay levels and timers (then timersdb is removed, to be built again), the offset of half messages and
+/// the queue locks.
 /// Waits ten seconds at most for a slave that does not answer. Errors: kIo, kDiskFull.
 struct TakeOver {
   const BrokerConfig& config;
   store::MessageStore& store;
   ConsumerOffsets& offsets;
+  QueueLocks& locks;
   const Logger& logger;
 };
 [[nodiscard]] Status take_over(const TakeOver& parts);

@@ -59,6 +59,8 @@ MetadataSync::MetadataSync(Parts parts) : parts_(std::move(parts)) {
     APOGEE_TRY(parts_.filters.take_over(answer.body.bytes));
     return parts_.filters.save_if_changed();
   });
+  add(RequestCode::kGetAllQueueLocks, "queue locks", false,
+      [this](const Command& answer) { return parts_.locks.take_over(answer.body.bytes); });
 }
 
 MetadataSync::~MetadataSync() { stop(); }
@@ -274,6 +276,10 @@ void MetadataSync::remove_deleted() {
 
 /// While there is no master to ask.
 void MetadataSync::restore_lost() {
+  {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+  }
   auto lost = lost_topics(parts_.store, parts_.topics);
   lost.erase(std::remove_if(lost.begin(), lost.end(),
                             [this](const auto& config) { return deleted_.count(config.topic_name) != 0; }),

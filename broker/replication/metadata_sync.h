@@ -13,6 +13,7 @@
 
 #include "broker/filter/consumer_filters.h"
 #include "broker/groups/subscription_groups.h"
+#include "broker/locks/queue_locks.h"
 #include "broker/offsets/consumer_offsets.h"
 #include "broker/replication/master_link.h"
 #include "broker/schedule/delay_service.h"
@@ -42,6 +43,7 @@ class MetadataSync {
     SubscriptionGroups& groups;
     ConsumerOffsets& offsets;
     ConsumerFilters& filters;
+    QueueLocks& locks;
     DelayService& delays;
     std::string timer_checkpoint_file;
     std::string own_offsets_file;  ///< config/slaveOffsets.json

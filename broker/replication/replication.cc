@@ -110,6 +110,8 @@ Status Replication::Impl::make_server(uint16_t port) {
   options.batch_bytes = config.ha_batch_bytes;
   options.window_bytes = config.ha_window_bytes;
   options.bytes_per_second = [&config] { return config.ha_flow_control ? config.ha_bytes_per_second.get() : 0; };
+  options.catch_up_bytes_per_second = [&config] { return config.ha_bytes_per_second.get(); };
+  options.flushed_only = config.store_options().flush_disk_type == store::FlushDiskType::kSync;
   server = std::make_unique<HaServer>(std::move(options), log, ha.loop(), parts.logger);
   Status status = server->start();
   if (!status) server.reset();

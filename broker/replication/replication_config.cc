@@ -63,7 +63,9 @@ void add_replication_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "what is sent to a slave and not acknowledged by it is at most that much", bytes);
   table.add_bool("haFlowControlEnable", &config.ha_flow_control, "obey maxHaTransferByteInSecond");
   table.add_int("maxHaTransferByteInSecond", &config.ha_bytes_per_second, {1, INT64_MAX},
-                "most bytes of the log that go to a slave in a second, with haFlowControlEnable", bytes);
+                "most bytes of the log that go in a second to a slave that is far behind while messages come; with "
+                "haFlowControlEnable to any slave, at any time",
+                bytes);
   table.add_bool(
       "haTruncateAhead", &config.ha_truncate_ahead,
       "of a slave: cut off what its master lacks, which may have been acknowledged; such messages are lost. For "

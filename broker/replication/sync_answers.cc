@@ -58,6 +58,13 @@ void conditional(RequestTable& table, RequestCode request_code, store::MessageSt
   });
 }
 
+void answer(RequestTable& table, RequestCode request_code, std::function<std::string()> body) {
+  table.add(request_code, RunsOn::kReaders,
+            [body = std::move(body)](const remoting::Caller&, Command request, const remoting::Responder& respond) {
+              accept(request, respond, body());
+            });
+}
+
 }  // namespace
 
 std::string encode_timer_checkpoint(const TimerService::Progress& progress) {
@@ -76,16 +83,16 @@ Result<TimerService::Progress> decode_timer_checkpoint(std::string_view body) {
   return TimerService::Progress{load_be<int64_t>(body.data() + 16), load_be<int64_t>(body.data())};
 }
 
+void add_lock_answer(RequestTable& table, const QueueLocks& locks) {
+  answer(table, RequestCode::kGetAllQueueLocks, [&locks] { return locks.to_json(); });
+}
+
 void add_sync_answers(RequestTable& table, const SyncSources& sources) {
-  const auto answer = [&table](RequestCode request_code, std::function<std::string()> body) {
-    table.add(request_code, RunsOn::kReaders,
-              [body = std::move(body)](const remoting::Caller&, Command request, const remoting::Responder& respond) {
-                accept(request, respond, body());
-              });
-  };
   if (auto* timers = sources.timers; timers != nullptr)
-    answer(RequestCode::kGetTimerCheckPoint, [timers] { return encode_timer_checkpoint(timers->saved_progress()); });
-  answer(RequestCode::kGetAllConsumerFilters, [&filters = sources.filters] { return filters.to_json(); });
+    answer(table, RequestCode::kGetTimerCheckPoint,
+           [timers] { return encode_timer_checkpoint(timers->saved_progress()); });
+  answer(table, RequestCode::kGetAllConsumerFilters, [&filters = sources.filters] { return filters.to_json(); });
+  add_lock_answer(table, sources.locks);
 
   const auto setting = [&](RequestCode request_code, SettingNotices::Table which) {
     auto& notices = sources.notices;
@@ -100,6 +107,8 @@ void add_sync_answers(RequestTable& table, const SyncSources& sources) {
   conditional(
       table, RequestCode::kGetAllConsumerOffset, sources.store,
       [boot = sources.boot, &offsets = sources.offsets] { return boot + "-" + std::to_string(offsets.changes()); });
+  conditional(table, RequestCode::kGetAllQueueLocks, sources.store,
+              [boot = sources.boot, &locks = sources.locks] { return boot + "-" + std::to_string(locks.version()); });
   for (auto request_code :
        {RequestCode::kGetAllDelayOffset, RequestCode::kGetTimerCheckPoint, RequestCode::kGetAllConsumerFilters})
     conditional(table, request_code, sources.store, nullptr);

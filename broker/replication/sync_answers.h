@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "broker/filter/consumer_filters.h"
+#include "broker/locks/queue_locks.h"
 #include "broker/offsets/consumer_offsets.h"
 #include "broker/replication/setting_notices.h"
 #include "broker/request_table.h"
@@ -29,13 +30,17 @@ struct SyncSources {
   store::MessageStore& store;
   ConsumerOffsets& offsets;
   ConsumerFilters& filters;
+  QueueLocks& locks;
   TimerService* timers;  ///< nullptr: they do not run here
   std::string boot;      ///< of this process
   SettingNotices& notices;
 };
 
-/// Adds 60 GET_TIMER_CHECK_POINT and our GET_ALL_CONSUMER_FILTERS, and makes the rows for 21, 43, 45 and 201, which
-/// must be there, answer as told above. What sources refer to must outlive the table's use.
+/// Adds our GET_ALL_QUEUE_LOCKS, at a slave too: a returning master asks for what it granted meanwhile.
+void add_lock_answer(RequestTable& table, const QueueLocks& locks);
+
+/// Adds 60 GET_TIMER_CHECK_POINT and our GET_ALL_CONSUMER_FILTERS and GET_ALL_QUEUE_LOCKS, and makes the rows for 21,
+/// 43, 45 and 201, which must be there, answer as told above. What sources refer to must outlive the table's use.
 void add_sync_answers(RequestTable& table, const SyncSources& sources);
 
 /// The body of the answer to 60, as Apache RocketMQ 5 has it.

@@ -58,6 +58,21 @@ Result<ActingProgress> ask_slave(const std::string& slave, const BrokerConfig& c
   }
 }
 
+/// Whom it let consume in order goes on with that.
+void merge_locks(const std::string& slave, remoting::RpcClient& client, const TakeOver& parts) {
+  auto reply = client.call_and_wait(slave, Command::request(RequestCode::kGetAllQueueLocks), kSlaveMsMax);
+  Status merged;
+  if (!reply) {
+    merged = std::move(reply).error();
+  } else if (reply->code != code::kSuccess) {
+    merged = Error{Errc::kBroker, std::to_string(reply->code) + " " + reply->remark.value_or("")};
+  } else {
+    merged = parts.locks.merge(reply->body.bytes);
+  }
+  if (!merged)
+    parts.logger.warn("the slave {} does not tell which queues it has locked: {}", slave, merged.error().message);
+}
+
 }  // namespace
 
 Status take_over(const TakeOver& parts) {
@@ -70,6 +85,7 @@ Status take_over(const TakeOver& parts) {
     auto progress = ask_slave(slave, config, client);
     if (progress) {
       theirs.merge(*progress);
+      merge_locks(slave, client, parts);
     } else if (progress.error().code == Errc::kUnsupported) {
       parts.logger.info("the slave {} does not act for its master", slave);
     } else {

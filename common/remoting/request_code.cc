@@ -115,6 +115,7 @@ const char* to_string(RequestCode code) {
     case RequestCode::kGetBrokerHaStatus: return "GET_BROKER_HA_STATUS";
     case RequestCode::kResetMasterFlushOffset: return "RESET_MASTER_FLUSH_OFFSET";
     case RequestCode::kGetAllConsumerFilters: return "GET_ALL_CONSUMER_FILTERS";
+    case RequestCode::kGetAllQueueLocks: return "GET_ALL_QUEUE_LOCKS";
     case RequestCode::kNotifySettingsChanged: return "NOTIFY_SETTINGS_CHANGED";
     case RequestCode::kGetBrokerEpochCache: return "GET_BROKER_EPOCH_CACHE";
     case RequestCode::kNotifyBrokerRoleChanged: return "NOTIFY_BROKER_ROLE_CHANGED";

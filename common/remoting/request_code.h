@@ -119,6 +119,7 @@ enum class RequestCode : int32_t {
   kResetMasterFlushOffset = 908,
   kGetBrokerEpochCache = 1007,
   kGetAllConsumerFilters = 90'001,  ///< ours: a slave asks for the content of consumerFilter.json
+  kGetAllQueueLocks = 90'003,  ///< ours: a slave asks which clients hold which queues, and so does a returning master
   kNotifySettingsChanged = 90'002,  ///< ours: a master tells its slaves that topics or groups are others now
   kNotifyBrokerRoleChanged = 1008,
   kUpdateControllerConfig = 1009,

@@ -1,6 +1,7 @@
 // Disks that are full, wrong, or older than they should be.
 #include <fstream>
 
+#include "common/base/bytes.h"
 #include "common/message/message_record.h"
 #include "test/replication/checker.h"
 #include "test/support/catch.h"
@@ -164,6 +165,89 @@ TEST_CASE(
   check_after(cluster, load, ledger, "slave ahead of its master, haTruncateAhead=true");
   const auto master = LogFiles(cluster.commit_log(kMaster));
   CHECK(compare_logs(cluster.commit_log(kMaster), cluster.commit_log(kSlave), master.end()).empty());
+}
+
+TEST_CASE("haAckOnDisk: what the slave has not synced it does not acknowledge", "[replication]") {
+  ReplicatedCluster cluster(
+      {.slave = {{"haAckOnDisk", "true"}, {"flushIntervalCommitLog", "50"}, {"flushCommitLogLeastPages", "0"}}});
+  Ledger ledger;
+  prepare(cluster, ledger);
+  Load load(cluster, ledger);
+  CHECK(load.more(20));
+  // Its syncs come too late for anybody.
+  cluster.stop(kSlave);
+  cluster.start(kSlave, {{"flushIntervalCommitLog", "1000000"},
+                         {"flushCommitLogLeastPages", "1000000"},
+                         {"flushCommitLogThoroughInterval", "1000000"}});
+  const auto has_all = [&] {
+    const auto end = LogFiles(cluster.commit_log(kMaster)).end();
+    return LogFiles(cluster.commit_log(kSlave)).end() == end;
+  };
+  constexpr int kSlaveTimeout = 12;
+  const auto late = ledger.count(kSlaveTimeout);
+  CHECK(eventually([&] { return ledger.count(kSlaveTimeout) >= late + 4; }, 60s));
+  const auto safe = ledger.count(0);
+  CHECK(eventually([&] { return ledger.count(kSlaveTimeout) >= late + 8; }, 60s));
+  CHECK(ledger.count(0) == safe);
+  CHECK(eventually(has_all, 60s));  // though it has them
+  // The same slave that acknowledges what it has.
+  cluster.stop(kSlave);
+  cluster.start(kSlave, {{"haAckOnDisk", "false"},
+                         {"flushIntervalCommitLog", "1000000"},
+                         {"flushCommitLogLeastPages", "1000000"},
+                         {"flushCommitLogThoroughInterval", "1000000"}});
+  CHECK(load.more(20));
+  cluster.stop(kSlave);
+  cluster.start(kSlave);
+  CHECK(load.more(20));
+  check_after(cluster, load, ledger, "haAckOnDisk, and a slave that does not sync");
+}
+
+TEST_CASE("the master's own log is damaged: told, never copied as if it were whole, and the logs do not part",
+          "[replication]") {
+  ReplicatedCluster cluster({.slaves = 2, .start = false});
+  cluster.start(kMaster);
+  cluster.start(kSlave);
+  Ledger ledger;
+  prepare(cluster, ledger);
+  fill(cluster, ledger, 4);
+  check_logs(cluster, ledger);
+  cluster.stop(kMaster);
+  // A byte of a body, far behind what anybody asks for at a connection.
+  const LogFiles log(cluster.commit_log(kMaster));
+  const auto second = std::next(log.files().begin());
+  const auto record = log.read(second->first, 8);
+  REQUIRE(load_be<int32_t>(record.data()) > 2'000);
+  overwrite(second->second, 1'000, std::string(1, '\x7f'));
+  cluster.start(kMaster);
+  cluster.start(2);  // with nothing
+  CHECK(logged(cluster, 2, {"the master's own log is damaged"}));
+  const auto end = LogFiles(cluster.commit_log(kMaster)).end();
+  CHECK(eventually([&] { return LogFiles(cluster.commit_log(2)).end() >= end; }, 60s));
+  CHECK(compare_logs(cluster.commit_log(kMaster), cluster.commit_log(2), end).empty());
+  // Who had it whole still has.
+  const auto back = read_back(cluster, kSlave, ledger);
+  INFO(back.first_loss);
+  CHECK(back.lost == 0);
+
+  // Damage where the slave's log ends: it is not followed, by name, and the slave's log stays as it is.
+  cluster.stop(2);
+  cluster.stop(kSlave);
+  cluster.stop(kMaster);
+  const auto whole = LogFiles(cluster.commit_log(kSlave)).read(0, end);
+  const auto last = ledger.last_log_offset(0);
+  const LogFiles damaged(cluster.commit_log(kMaster));
+  const auto file = std::prev(damaged.files().upper_bound(last));
+  overwrite(file->second, last - file->first + 100, std::string(1, '\x7f'));
+  cluster.start(kMaster);
+  cluster.start(kSlave);
+  const auto refused = [&](const char* word) { return logged(cluster, kSlave, {word}, 1ms); };
+  CHECK(eventually([&] { return refused("the logs have parted") || refused("haTruncateAhead"); }, 60s));
+  CHECK(LogFiles(cluster.commit_log(kSlave)).read(0, end) == whole);
+  const auto kept = read_back(cluster, kSlave, ledger);
+  INFO(kept.first_loss);
+  CHECK(kept.lost == 0);
+  print_figures("master's log damaged in two places, read from the slave that had it whole", ledger, kept, -1);
 }
 
 TEST_CASE("an empty slave gets the whole log of a master whose first files have gone", "[replication]") {

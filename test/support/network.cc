@@ -79,7 +79,8 @@ std::string Network::why_not() {
   return {};
 }
 
-Network::Network(const std::vector<std::string>& machines) : nft_(!tool_path("nft").empty()) {
+Network::Network(const std::vector<std::string>& machines)
+    : nft_(!tool_path("nft").empty() && std::getenv("APOGEE_IPTABLES") == nullptr) {
   static std::atomic<int> count{0};
   remove_leftovers();
   prefix_ = kPrefix + std::to_string(::getpid()) + "-" + std::to_string(++count) + "-";

@@ -9,8 +9,8 @@
 namespace apogee::test {
 
 /// Machines that are network namespaces of this one, joined by a bridge, with bad days between them. Needs root and
-/// the programs `ip` and `nft` or `iptables`, for rates `tc`. Everything goes with the object; what a test that died
-/// has left goes when the next one begins. Thread: the test's own.
+/// the programs `ip` and `nft` or `iptables` (the latter also when APOGEE_IPTABLES is set), for rates `tc`. Everything
+/// goes with the object; what a test that died has left goes when the next one begins. Thread: the test's own.
 class Network {
  public:
   /// Why there can be none here; empty: there can.

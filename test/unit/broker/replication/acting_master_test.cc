@@ -339,8 +339,12 @@ TEST_CASE("ActingMaster: a returning master takes over what a slave did", "[acti
   theirs.half_offset = 2;
   theirs.timer_queue_offset = 3;
   theirs.timers_until_ms = 5'000;
+  QueueLocks its_locks({}), locks({});
+  const MessageQueue queue{"T", "broker-a", 0};
+  REQUIRE(its_locks.lock("G", "member", {queue}).size() == 1);
   int calls = 0;
   Scripted slave([&](const Command& request) {
+    if (request.request_code() == RequestCode::kGetAllQueueLocks) return with_body(request, its_locks.to_json());
     if (++calls == 1) return Command::response_to(request, 1, "the broker is starting");
     return with_body(request, encode(theirs));
   });
@@ -355,13 +359,14 @@ TEST_CASE("ActingMaster: a returning master takes over what a slave did", "[acti
   const auto timers_file = bench.config.config_file("timersCheckpoint.json");
   REQUIRE(write_progress_files(own, delay_file, timers_file));
   std::filesystem::create_directories(bench.dir.file("store/timersdb"));
-  REQUIRE(take_over({bench.config, *bench.store, *bench.offsets, bench.quiet}));
+  REQUIRE(take_over({bench.config, *bench.store, *bench.offsets, locks, bench.quiet}));
   const auto taken = read_progress_files(delay_file, timers_file);
   CHECK(taken.delay_offsets == std::map<int32_t, int64_t>{{1, 4}, {2, 1}});  // not beyond what the log has
   CHECK(taken.timers_until_ms == 5'000);
   CHECK_FALSE(std::filesystem::exists(bench.dir.file("store/timersdb")));
   CHECK(bench.offsets->query(kTransactionGroup, kHalfTopic, 0) == 2);
   CHECK(calls == 2);
+  CHECK(locks.owner("G", queue) == "member");
   const auto asked = slave.of(RequestCode::kExchangeBrokerHaInfo);
   REQUIRE(asked.size() == 2);
   CHECK(asked[1].ext.get(kTakeOverField) == "true");
@@ -369,7 +374,7 @@ TEST_CASE("ActingMaster: a returning master takes over what a slave did", "[acti
   // A slave that did nothing changes nothing.
   theirs = {};
   std::filesystem::create_directories(bench.dir.file("store/timersdb"));
-  REQUIRE(take_over({bench.config, *bench.store, *bench.offsets, bench.quiet}));
+  REQUIRE(take_over({bench.config, *bench.store, *bench.offsets, locks, bench.quiet}));
   CHECK(read_progress_files(delay_file, timers_file) == taken);
   CHECK(std::filesystem::exists(bench.dir.file("store/timersdb")));
 }

@@ -19,11 +19,18 @@ store::ReplicationRules sync_rules() {
   return rules;
 }
 
+template <typename Options>
+Options kept_in(const std::string& file) {
+  Options options;
+  options.file = file;
+  return options;
+}
+
 struct Bench {
   Logger quiet;
   TempDir dir;
-  TopicTable topics{{dir.file("topics.json")}, quiet};
-  SubscriptionGroups groups{{dir.file("subscriptionGroup.json")}, quiet};
+  TopicTable topics{kept_in<TopicTable::Options>(dir.file("topics.json")), quiet};
+  SubscriptionGroups groups{kept_in<SubscriptionGroups::Options>(dir.file("subscriptionGroup.json")), quiet};
   store::ReplicaAcks acks;
   std::mutex mutex;
   std::vector<remoting::ConnectionId> told;  // guarded by mutex
