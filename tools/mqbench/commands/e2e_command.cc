@@ -108,6 +108,7 @@ Command add(CLI::App& app, bool mixed, const char* name, const char* about, cons
   auto* command = call->command = app.add_subcommand(name, about);
   call->send.rate = 1'000;
   call->send.connections = 8;
+  call->send.mode = "async";  // a sender that waits could not keep to the rate
   add_target_options(*command, call->target);
   add_send_options(*command, call->send);
   add_pull_options(*command, call->pull);

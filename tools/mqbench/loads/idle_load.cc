@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "tools/mqbench/wire/frame_builder.h"
 
@@ -79,9 +78,7 @@ void IdleLoad::beat() {
         fmt::format("{{\"clientID\":\"{}{}\",\"consumerDataSet\":[],\"producerDataSet\":[{{\"groupName\":\"{}\"}}]}}",
                     plan_.client_prefix, index, plan_.group);
     const auto request = build_request(HeaderType::kJson, kHeartBeat, false, {}, body.size());
-    char* to = link.append(request.bytes.size() + body.size());
-    std::memcpy(to, request.bytes.data(), request.bytes.size());
-    std::memcpy(to + request.bytes.size(), body.data(), body.size());
+    link.append(request.bytes, body);
     since_[index] = now;
   }
   alarm_->set(next_beat_at_);

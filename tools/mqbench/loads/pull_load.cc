@@ -127,8 +127,7 @@ void PullLoad::pull(Cursor& cursor, int64_t now) {
   auto& link = *links_[cursor.link];
   if (!link.is_open()) return;
   write_digits(cursor.request.bytes.data() + cursor.offset_at, static_cast<uint64_t>(cursor.next), kOffsetDigits);
-  const auto& bytes = cursor.request.bytes;
-  std::memcpy(link.append(bytes.size()), bytes.data(), bytes.size());
+  link.append(cursor.request.bytes);
   cursor.sent_at = now;
   cursor.waiting = true;
   cursor.not_before = 0;

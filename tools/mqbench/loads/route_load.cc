@@ -1,7 +1,5 @@
 #include "tools/mqbench/loads/route_load.h"
 
-#include <cstring>
-
 namespace mqbench {
 
 namespace {
@@ -17,8 +15,7 @@ void RouteLoad::write_request(Lane& lane, uint32_t opaque, uint64_t /*first_sequ
                               int64_t /*now*/) {
   const auto& request = (*requests_)[lane.cursor % requests_->size()];
   lane.cursor += kStride;
-  char* to = lane.link->append(request.bytes.size());
-  std::memcpy(to, request.bytes.data(), request.bytes.size());
+  char* to = lane.link->append(request.bytes);
   patch_opaque(to, request.opaque_at, request.type, opaque);
 }
 

@@ -41,10 +41,8 @@ void SendLoad::write_request(Lane& lane, uint32_t opaque, uint64_t first_sequenc
   const auto& head = tag.heads[brokers_[index]][turn % queues];
   const auto& request = head.request;
   const auto& bodies = tag.bodies;
-  char* to = lane.link->append(request.bytes.size() + bodies.bytes.size());
-  std::memcpy(to, request.bytes.data(), request.bytes.size());
+  char* to = lane.link->append(request.bytes, bodies.bytes);
   char* body = to + request.bytes.size();
-  std::memcpy(body, bodies.bytes.data(), bodies.bytes.size());
   patch_opaque(to, request.opaque_at, request.type, opaque);
   std::memcpy(to + head.born_at, worker().wall_digits(now), 13);
   const auto write_key = [&lane](char* at, uint64_t sequence) {

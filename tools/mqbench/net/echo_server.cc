@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
@@ -132,8 +131,7 @@ class EchoServer : public LinkUser {
     Answer request;
     if (!scan_answer(frame, false, request) || is_one_way(frame)) return;
     const auto& answer = answers_[frame.type];
-    char* to = link.append(answer.size());
-    std::memcpy(to, answer.data(), answer.size());
+    char* to = link.append(answer);
     // Opaques of this tool have ten digits; others would not fit in place.
     if (frame.type == 1 || request.opaque >= kOpaqueFirst)
       patch_opaque(to, opaque_at_[frame.type], static_cast<HeaderType>(frame.type), request.opaque);
@@ -194,6 +192,7 @@ EchoChild::EchoChild(const EchoOptions& options, const std::string& cpus) {
                                      std::to_string(options.stall_every_ms)};
   if (!cpus.empty()) arguments.insert(arguments.end(), {"--cpus", cpus});
   std::vector<char*> pointers;
+  pointers.reserve(arguments.size() + 1);
   for (auto& argument : arguments) pointers.push_back(argument.data());
   pointers.push_back(nullptr);
   posix_spawn_file_actions_t actions;

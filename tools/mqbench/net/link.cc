@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <stdexcept>
@@ -23,6 +24,12 @@ namespace {
 constexpr size_t kFrameMax = 64UL << 20;
 
 std::string error_text(int number) { return std::generic_category().message(number); }
+
+/// What the loop holds of a link until its close callback.
+struct Handle {
+  uv_poll_t poll{};  // first: the callback is given this
+  int descriptor = -1;
+};
 
 /// Resolves; the caller frees.
 addrinfo* look_up(const std::string& host_port, int flags) {
@@ -78,7 +85,9 @@ void Link::open_handle(int descriptor) {
   const int on = 1;
   ::setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
   descriptor_ = descriptor;
-  poll_ = new uv_poll_t{};
+  auto* handle = new Handle;
+  handle->descriptor = descriptor;
+  poll_ = &handle->poll;
   poll_->data = this;
   uv_poll_init(worker_.raw(), poll_, descriptor);
   watch();
@@ -103,10 +112,10 @@ void Link::close() {
   state_ = State::kClosed;
   if (dirty_) worker_.forget(*this);
   dirty_ = false;
-  poll_->data = reinterpret_cast<void*>(static_cast<intptr_t>(descriptor_));
-  uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* handle) {
-    ::close(static_cast<int>(reinterpret_cast<intptr_t>(handle->data)));
-    delete reinterpret_cast<uv_poll_t*>(handle);
+  uv_close(reinterpret_cast<uv_handle_t*>(poll_), [](uv_handle_t* closed) {
+    auto* handle = reinterpret_cast<Handle*>(closed);
+    ::close(handle->descriptor);
+    delete handle;
   });
   poll_ = nullptr;
 }
@@ -149,6 +158,12 @@ char* Link::append(size_t bytes) {
   char* at = out_.get() + out_end_;
   out_end_ += bytes;
   return at;
+}
+
+char* Link::append(std::string_view first, std::string_view second) {
+  char* to = append(first.size() + second.size());
+  std::copy(second.begin(), second.end(), std::copy(first.begin(), first.end(), to));
+  return to;
 }
 
 void Link::flush_now() {

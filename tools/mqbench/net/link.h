@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "tools/mqbench/net/worker.h"
 #include "tools/mqbench/wire/answer.h"
@@ -47,6 +48,8 @@ class Link {
 
   /// Room for so many bytes behind what is still to be written; they count as written to it.
   char* append(size_t bytes);
+  /// The same with the bytes of both; returns where the first begins.
+  char* append(std::string_view first, std::string_view second = {});
   [[nodiscard]] size_t unsent() const { return out_end_ - out_begin_; }
   /// Calls on_writable whenever the socket takes more.
   void call_when_writable(bool on);
