@@ -17,6 +17,7 @@
 #include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
+#include "broker/handlers/quick_send.h"
 #include "broker/handlers/recall_handler.h"
 #include "broker/handlers/reply_handlers.h"
 #include "broker/handlers/send_handlers.h"
@@ -116,6 +117,7 @@ struct Broker::Impl {
   std::unique_ptr<TransactionHandlers> transaction_handlers;
   std::unique_ptr<SendOperation> send_operation;
   std::unique_ptr<SendHandlers> send_handlers;
+  std::unique_ptr<QuickSend> quick_send;  // nullptr at a slave
   std::unique_ptr<ReplyHandlers> reply_handlers;
   std::unique_ptr<SendBackHandler> send_back_handler;
   std::unique_ptr<PullOperation> pull_operation;
@@ -223,6 +225,11 @@ Status Broker::Impl::listen() {
       if (ready.load(std::memory_order_acquire))
         return requests->dispatch(caller, std::move(request), std::move(respond));
       respond(remoting::Command::response_to(request, remoting::response_code::kSystemError, kBrokerStarting));
+    });
+    server->set_quick_handler([this](size_t io_loop, const remoting::Caller& caller, const remoting::HeaderView& header,
+                                     std::string_view body, remoting::QuickReply reply) {
+      return ready.load(std::memory_order_acquire) && quick_send &&
+             quick_send->take(io_loop, caller, header, body, reply);
     });
     server->set_close_listener([this](remoting::ConnectionId connection, const std::string&) {
       if (!ready.load(std::memory_order_acquire)) return;
@@ -344,6 +351,11 @@ void Broker::Impl::build_handlers() {
     notices->wrap(*requests);
     add_sync_answers(*requests, {*store, *offsets, *filters, *locks, timers.get(), boot, *notices});
   }
+  if (!slave())
+    quick_send = std::make_unique<QuickSend>(
+        QuickSend::Parts{config, *topics, *limits, *stats, *put, *requests, store_host,
+                         config.flush_disk_type == store::FlushDiskType::kSync,
+                         static_cast<size_t>(std::max(1, config.io_threads)), system_now_ms});
   requests->set_vip_port(static_cast<uint16_t>(port - 2));
 }
 

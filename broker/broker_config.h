@@ -68,7 +68,7 @@ struct BrokerConfig {
   config::Tunable<int64_t> lock_life_ms = 60'000;
   config::Tunable<bool> trace_on = true;
   std::string message_delay_level = "1s 5s 10s 30s 1m 2m 3m 4m 5m 6m 7m 8m 9m 10m 20m 30m 1h 2h";
-  config::Tunable<int64_t> flush_delay_offset_ms = 10'000;
+  config::Tunable<int64_t> flush_delay_offset_ms = 1'000;
   config::Tunable<bool> store_reply = true;
   config::Tunable<bool> reject_transactions = false;
   config::Tunable<int64_t> transaction_timeout_ms = 6'000;

@@ -93,6 +93,13 @@ void RequestTable::dispatch(const remoting::Caller& caller, remoting::Command re
   if (!readers_([run, caller, held, counted] { run(caller, std::move(*held), counted); })) counted(std::move(busy));
 }
 
+std::atomic<uint64_t>& RequestTable::requests_of(RequestCode code) const {
+  return rows_.at(static_cast<int32_t>(code))->requests;
+}
+std::atomic<uint64_t>& RequestTable::refused_of(RequestCode code) const {
+  return rows_.at(static_cast<int32_t>(code))->refused;
+}
+
 std::vector<RequestTable::Figure> RequestTable::figures() const {
   std::vector<Figure> figures;
   for (const auto& [number, row] : rows_)

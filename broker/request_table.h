@@ -57,6 +57,9 @@ class RequestTable {
   void dispatch(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) const;
 
   [[nodiscard]] std::vector<Figure> figures() const;
+  /// The counters of a row that there is, for who answers some of its requests himself.
+  [[nodiscard]] std::atomic<uint64_t>& requests_of(remoting::RequestCode code) const;
+  [[nodiscard]] std::atomic<uint64_t>& refused_of(remoting::RequestCode code) const;
   [[nodiscard]] uint64_t unsupported_total() const { return unsupported_.load(std::memory_order_relaxed); }
 
  private:

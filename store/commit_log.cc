@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <ctime>
 #include <utility>
 
 #include "common/message/message_record.h"
@@ -16,43 +17,56 @@ namespace apogee::store {
 namespace {
 
 constexpr int64_t kBlankBytes = static_cast<int64_t>(message::kBlankBytesMin);
-/// What waits is looked at this often for its deadline.
-constexpr auto kExpiryCheck = std::chrono::milliseconds(100);
-constexpr int64_t kRetryMs = 200;
-constexpr int64_t kRefreshMs = 5'000;
-constexpr auto kRefreshInterval = std::chrono::milliseconds(500);
-/// Populated at once, so that appends that wait for pages go on as early as possible.
-constexpr int64_t kPopulateStep = 2 << 20;
-/// Parked units placed under one hold of the lock.
-constexpr size_t kPlacedAtOnce = 64;
 
 int64_t wall_ms() {
   return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::system_clock::now().time_since_epoch())
       .count();
 }
-int64_t steady_ms() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now().time_since_epoch())
-      .count();
+constexpr size_t kHeadBytes = 8;
+
+void copy_head(const char* record, char* to) {
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  std::memcpy(to, record, kHeadBytes);
+}
+
+void copy_behind_head(const char* record, size_t bytes, char* to) {
+  std::memcpy(to + kHeadBytes, record + kHeadBytes, bytes - kHeadBytes);
 }
 
 /// Copies the records so that a process killed half-way leaves no record that looks whole but is not, and none
 /// behind one that is not whole: their lengths and magics come last, in order.
 void copy_records(const CommitLog::Unit& unit, char* to) {
-  constexpr size_t kHeadBytes = 8;
   size_t at = 0;
   for (uint32_t bytes : unit.record_bytes) {
-    std::memcpy(to + at + kHeadBytes, unit.bytes.data() + at + kHeadBytes, bytes - kHeadBytes);
+    copy_behind_head(unit.bytes.data() + at, bytes, to + at);
     at += bytes;
   }
   at = 0;
   for (uint32_t bytes : unit.record_bytes) {
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    std::memcpy(to + at, unit.bytes.data() + at, kHeadBytes);
+    copy_head(unit.bytes.data() + at, to + at);
     at += bytes;
   }
 }
 
 }  // namespace
+
+/// Belongs to the loops as much as to the log, which may go in the middle of a turn.
+class CommitLog::Growth final : public loop::TurnWork {
+ public:
+  explicit Growth(CommitLog& log) : log_(&log) {}
+  void turn_ends() override {
+    std::shared_lock lock(mutex_);
+    if (log_ != nullptr) log_->wake_for_growth();
+  }
+  void log_goes() {
+    std::unique_lock lock(mutex_);
+    log_ = nullptr;
+  }
+
+ private:
+  std::shared_mutex mutex_;
+  CommitLog* log_;  // guarded by mutex_
+};
 
 CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logger)
     : options_(std::move(options)),
@@ -61,9 +75,13 @@ CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logge
       acks_(
           // What is not on the disk of a SYNC_FLUSH master is with no slave.
           options_.replication, [this] { return options_.flush.sync_flush ? flushed() : end(); }, logger),
-      flusher_(options_.flush, ends_, files_, logger) {}
+      flusher_(options_.flush, ends_, files_, logger),
+      growth_(std::make_shared<Growth>(*this)) {}
 
-CommitLog::~CommitLog() { stop().ignore("the owner's own stop has told"); }
+CommitLog::~CommitLog() {
+  stop().ignore("the owner's own stop has told");
+  growth_->log_goes();
+}
 
 Result<std::string> CommitLog::set_end(const RecoveredEnd& recovered) {
   APOGEE_TRY_ASSIGN(std::string cut, files_.cut(recovered.end, recovered.maybe_unsynced_from));
@@ -221,9 +239,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   }
   QueueOffset none = 0;
   QueueOffset& next = unit.takes_queue_offset && !copy ? next_offsets_[unit.queue_key] : none;
-  last_store_time_ms_ = std::max(last_store_time_ms_, copy              ? unit.copy_store_time_ms
-                                                      : options_.now_ms ? options_.now_ms()
-                                                                        : wall_ms());
+  last_store_time_ms_ = copy ? std::max(last_store_time_ms_, unit.copy_store_time_ms) : store_time_locked();
   Placed placed;
   placed.placement.queue_offset = next;
   placed.placement.store_timestamp_ms = last_store_time_ms_;
@@ -242,9 +258,52 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   }
   copy_records(unit, tail_file_->map->data() + (at - tail_file_->begin));
   placed.end = at + bytes;
-  ends_.end_time_ms.store(last_store_time_ms_, std::memory_order_relaxed);
-  ends_.end.store(placed.end, std::memory_order_seq_cst);
+  grow_locked(placed.end);
   return placed;
+}
+
+int64_t CommitLog::steady_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000 + now.tv_nsec / 1'000'000;
+}
+
+int64_t CommitLog::store_time_locked() {
+  return std::max(last_store_time_ms_, options_.now_ms ? options_.now_ms() : wall_ms());
+}
+
+void CommitLog::grow_locked(LogOffset end) {
+  ends_.end_time_ms.store(last_store_time_ms_, std::memory_order_relaxed);
+  ends_.end.store(end, std::memory_order_seq_cst);
+}
+
+bool CommitLog::append_quickly(char* record, size_t bytes, const std::string& queue_key, bool wait_for_sync,
+                               QuickPlace& place, Flusher::Released synced) {
+  if (acks_.waits()) return false;
+  bool low = false;
+  {
+    std::lock_guard lock(tail_mutex_);
+    const LogOffset at = end();
+    const LogOffset record_end = at + static_cast<LogOffset>(bytes);
+    if (closed_ || !parked_.empty() || !tail_file_ || record_end + kBlankBytes > tail_file_->end() ||
+        record_end + kBlankBytes > populated_to_ || !writable(nullptr))
+      return false;
+    tail_locked_at_ms_.store(steady_ms(), std::memory_order_relaxed);
+    QueueOffset& next = next_offsets_[queue_key];
+    last_store_time_ms_ = store_time_locked();
+    message::place_record(record, next, at, last_store_time_ms_);
+    char* to = tail_file_->map->data() + (at - tail_file_->begin);
+    copy_behind_head(record, bytes, to);
+    copy_head(record, to);
+    place = {at, record_end, next++, last_store_time_ms_, options_.flush.sync_flush && wait_for_sync};
+    grow_locked(record_end);
+    tail_locked_at_ms_.store(0, std::memory_order_relaxed);
+    low = window_is_low_locked();
+  }
+  if (low) wake_allocator();
+  if (place.waits) flusher_.wait_for(place.end, std::move(synced));
+  tell_growth();
+  return true;
 }
 
 void CommitLog::append(Unit unit, Done done) {
@@ -310,13 +369,24 @@ void CommitLog::append_damaged(LogOffset at, std::string bytes, std::function<vo
          [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
 }
 
-void CommitLog::answer(Placed placed) {
+void CommitLog::tell_growth() {
+  if (auto* loop = loop::EventLoop::current()) return loop->at_turn_end(growth_);
+  wake_for_growth();
+}
+
+void CommitLog::wake_for_growth() {
+  flusher_.grown(end());
+  if (!options_.flush.sync_flush && grown_ && acks_.follows_end()) grown_();
   tell_replication();
+}
+
+void CommitLog::answer(Placed placed) {
   const bool disk = options_.flush.sync_flush && placed.wait_for_sync;
   const bool replicas = acks_.waits() && placed.wait_for_sync;
-  if (!disk) flusher_.grown(placed.end);
-  if (!options_.flush.sync_flush && grown_ && acks_.follows_end()) grown_();
-  if (!disk && !replicas) return placed.done(std::move(placed.placement));
+  if (!disk && !replicas) {
+    tell_growth();
+    return placed.done(std::move(placed.placement));
+  }
   // Both are waited for at the same time; whoever is last tells. std::function wants what it holds to be copyable.
   struct Waiting {
     Placed placed;
@@ -339,190 +409,7 @@ void CommitLog::answer(Placed placed) {
       shared->placed.placement.replicated = replicated;
       one_less();
     });
-}
-
-void CommitLog::wake_allocator() {
-  if (allocator_awake_.exchange(true)) return;
-  std::lock_guard lock(allocate_mutex_);
-  look_ahead_ = true;
-  allocate_wanted_.notify_one();
-}
-
-void CommitLog::run_deadlines() {
-  std::unique_lock lock(allocate_mutex_);
-  while (!deadlines_ended_.wait_for(lock, kExpiryCheck, [this] { return stop_allocator_; })) {
-    lock.unlock();
-    flusher_.expire();
-    acks_.expire();
-    expire_parked(nullptr);
-    lock.lock();
-  }
-}
-
-void CommitLog::run_allocator() {
-  for (;;) {
-    {
-      std::unique_lock lock(allocate_mutex_);
-      allocate_wanted_.wait_for(lock, kRefreshInterval, [this] { return look_ahead_ || stop_allocator_; });
-      if (stop_allocator_) return;
-      look_ahead_ = false;
-      allocator_awake_ = false;
-    }
-    make_next_file();
-    bool more = populate_ahead();
-    more = place_parked() || more;
-    if (more) wake_allocator();
-    keep_window_writable();
-  }
-}
-
-/// The kernel writes the zeros of the window back from time to time, and makes the pages read-only by that.
-void CommitLog::keep_window_writable() {
-  if (steady_ms() < next_refresh_ms_) return;
-  next_refresh_ms_ = steady_ms() + kRefreshMs;
-  std::shared_ptr<LogFile> file;
-  LogOffset from, to;
-  {
-    std::lock_guard lock(tail_mutex_);
-    file = tail_file_;
-    from = end();
-    to = file ? std::min(populated_to_, from + kPopulateStep) : from;
-  }
-  if (from == refreshed_at_ || from >= to) return;
-  refreshed_at_ = from;
-  file->map->populate(static_cast<size_t>(from - file->begin), static_cast<size_t>(to - from));
-}
-
-/// Makes the next file of the log once the present one is half full, or when an append waits for it, and populates its
-/// first pages.
-void CommitLog::make_next_file() {
-  LogOffset begin;
-  int64_t wanted_bytes = options_.window_bytes, skipped_bytes = 0;
-  {
-    std::lock_guard lock(tail_mutex_);
-    const int64_t waited_for = parked_.empty() ? 0 : needs_of_next_locked(parked_.front().unit);
-    if (!tail_file_ && waited_for == 0 && options_.slave && !file_missing_) return;
-    const LogOffset at = end();
-    begin = next_begin_locked();
-    skipped_bytes = at - std::min(at, begin);
-    wanted_bytes = std::max(wanted_bytes + skipped_bytes, waited_for);
-    wanted_bytes = options_.warm_files ? options_.file_bytes : std::min(wanted_bytes, options_.file_bytes);
-    if (spare_.file && spare_.file->begin == begin && spare_.skipped_bytes == skipped_bytes &&
-        spare_.populated_bytes >= wanted_bytes)
-      return;
-    bool half_full = tail_file_ && at - tail_file_->begin > options_.file_bytes / 2;
-    if (tail_file_ && waited_for == 0 && !half_full && !file_missing_) return;
-  }
-  if (file_missing_ && steady_ms() < next_attempt_ms_) return;
-  auto refuse = [&](const Error& error) {
-    file_missing_ = true;
-    next_attempt_ms_ = steady_ms() + kRetryMs;
-    refuse_writes(Refusal::kNoRoom, error.message);
-    expire_parked(&error);
-    // Appends are refused with the same words, so one line a failure is enough.
-    if (std::exchange(last_warning_, error.message) != error.message)
-      logger_.warn("next file of the log: {}", error.message);
-  };
-  Spare spare;
-  {
-    std::lock_guard lock(tail_mutex_);
-    spare = spare_;
-  }
-  if (spare.file && (spare.file->begin != begin || spare.skipped_bytes != skipped_bytes)) {
-    // An empty log that was to begin elsewhere.
-    if (auto gone = files_.discard(*spare.file); !gone) return refuse(gone.error());
-    spare = {};
-    std::lock_guard lock(tail_mutex_);
-    spare_ = {};
-  }
-  if (!spare.file) {
-    auto made = files_.make(begin, begin + skipped_bytes);
-    if (!made) return refuse(made.error());
-    spare.file = std::move(*made);
-    spare.skipped_bytes = skipped_bytes;
-    if (!options_.warm_files) spare.populated_bytes = skipped_bytes;
-    if (options_.warm_files && !spare.file->map->lock_in_memory())
-      logger_.warn("{} cannot be locked in memory: raise RLIMIT_MEMLOCK or switch warmMapedFileEnable off",
-                   file_name_of(begin));
-  }
-  bool populated = spare.file->map->populate(static_cast<size_t>(spare.populated_bytes),
-                                             static_cast<size_t>(wanted_bytes - spare.populated_bytes));
-  if (populated) spare.populated_bytes = wanted_bytes;
-  {
-    std::lock_guard lock(tail_mutex_);
-    if (next_begin_locked() == spare.file->begin) spare_ = spare;
-  }
-  if (!populated) return refuse(Error(Errc::kDiskFull, file_name_of(begin) + ": its pages cannot be had"));
-  if (std::exchange(file_missing_, false)) {
-    last_warning_.clear();
-    take_writes(Refusal::kNoRoom);
-    logger_.info("file {} of the log is there now: writes are taken again", file_name_of(begin));
-  }
-}
-
-/// Populates a step of the window in the tail's file. Returns whether there is more to do.
-bool CommitLog::populate_ahead() {
-  std::shared_ptr<LogFile> file;
-  LogOffset from, to;
-  {
-    std::lock_guard lock(tail_mutex_);
-    if (!tail_file_) return false;
-    int64_t window = options_.window_bytes;
-    if (!parked_.empty())
-      window = std::max(window, static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes);
-    file = tail_file_;
-    from = std::max(populated_to_, end());
-    to = std::min(file->end(), end() + window);
-  }
-  if (from >= to) return false;
-  LogOffset step_end = std::min(to, from + kPopulateStep);
-  if (!file->map->populate(static_cast<size_t>(from - file->begin), static_cast<size_t>(step_end - from))) {
-    if (std::exchange(last_warning_, "pages") != "pages")
-      logger_.warn("file {} of the log: the pages from {} on cannot be had, appends wait", file_name_of(file->begin),
-                   from - file->begin);
-    return false;
-  }
-  {
-    std::lock_guard lock(tail_mutex_);
-    if (tail_file_ == file) populated_to_ = std::max(populated_to_, step_end);
-  }
-  return step_end < to;
-}
-
-/// Places what fits now, in order. Returns whether anything was placed.
-bool CommitLog::place_parked() {
-  std::vector<Placed> placed;
-  {
-    std::lock_guard lock(tail_mutex_);
-    while (!parked_.empty() && placed.size() < kPlacedAtOnce && fits_locked(parked_.front().unit)) {
-      auto& front = parked_.front();
-      parked_bytes_ -= static_cast<int64_t>(front.unit.bytes.size());
-      placed.push_back(place_locked(front.unit, std::move(front.done)));
-      parked_.pop_front();
-    }
-    parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;
-  }
-  for (auto& each : placed) answer(std::move(each));
-  return !placed.empty();
-}
-
-/// Refuses what has waited too long; with an error everything, with that.
-void CommitLog::expire_parked(const Error* everything) {
-  std::vector<Parked> late;
-  {
-    std::lock_guard lock(tail_mutex_);
-    const int64_t limit = steady_ms() - options_.parked_ms_max;
-    while (!parked_.empty() && (everything || parked_.front().since_ms <= limit)) {
-      parked_bytes_ -= static_cast<int64_t>(parked_.front().unit.bytes.size());
-      late.push_back(std::move(parked_.front()));
-      parked_.pop_front();
-    }
-    parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;
-  }
-  for (auto& each : late)
-    each.done(everything ? *everything
-                         : Error(Errc::kBusy,
-                                 fmt::format("the disk gave no room in the log for {} ms", options_.parked_ms_max)));
+  tell_growth();  // now that the answer waits, so that the next sync releases it
 }
 
 std::optional<SharedBytes> CommitLog::read(LogOffset offset, int64_t bytes) const {

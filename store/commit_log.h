@@ -22,6 +22,7 @@
 #include "common/base/bytes.h"
 #include "common/base/logger.h"
 #include "common/io/file_system.h"
+#include "common/loop/event_loop.h"
 #include "store/flusher.h"
 #include "store/ha/replica_acks.h"
 #include "store/log_files.h"
@@ -34,7 +35,8 @@ namespace apogee::store {
 /// bytes; it is a leaf (but for the locks of the list of files), and nothing is waited for under it: an append that
 /// finds no file or no populated pages ahead is parked. The allocator's thread makes the next file, populates a window
 /// of pages ahead of the tail and then places what is parked, in order; both may hang with the disk, so a thread that
-/// never touches it minds the deadlines.
+/// never touches it minds the deadlines. Whoever waits for the log to grow is woken once for all that a turn of a loop
+/// has appended, at the turn's end, and at once for what other threads append.
 class CommitLog {
  public:
   struct Options {
@@ -99,6 +101,10 @@ class CommitLog {
   /// Places the records and copies them. `done` is called before this returns when nothing is to be waited for, else
   /// on the flusher's or the allocator's thread.
   void append(Unit unit, Done done);
+  /// append() of one encoded record when there is room, and nothing but the disk is waited for; else false, and nothing
+  /// was done. See MessageStore::append_quickly().
+  [[nodiscard]] bool append_quickly(char* record, size_t bytes, const std::string& queue_key, bool wait_for_sync,
+                                    QuickPlace& place, Flusher::Released synced);
   /// See ReplicatedLog.
   void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done);
   void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done);
@@ -160,11 +166,19 @@ class CommitLog {
   [[nodiscard]] bool fits_locked(const Unit& unit) const;
   [[nodiscard]] Placed place_locked(Unit& unit, Done done);
   void take_next_file_locked();
+  void grow_locked(LogOffset end);
+  [[nodiscard]] int64_t store_time_locked();
+  /// Of a clock that costs little to read and goes on in steps of some milliseconds.
+  [[nodiscard]] static int64_t steady_ms();
   [[nodiscard]] LogOffset next_begin_locked() const;
   [[nodiscard]] bool goes_on_locked(const Unit& copy);
   [[nodiscard]] bool window_is_low_locked() const;
   void answer(Placed placed);
   void tell_replication();
+  /// Wakes those who wait for the log to grow, now or at the end of the loop's turn.
+  class Growth;
+  void tell_growth();
+  void wake_for_growth();
   void wake_allocator();
   void run_allocator();
   void run_deadlines();
@@ -184,6 +198,7 @@ class CommitLog {
   std::shared_mutex replication_mutex_;
   std::function<void()> replication_grown_;  // guarded by replication_mutex_
   std::atomic<bool> replication_listens_{false};
+  const std::shared_ptr<Growth> growth_;
 
   mutable std::mutex tail_mutex_;
   std::shared_ptr<LogFile> tail_file_;                         // guarded by tail_mutex_

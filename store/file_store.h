@@ -44,6 +44,7 @@ class FileMessageStore final : public MessageStore {
   void stop() override;
   void append(const MessageDraft& draft, PutCallback done) override;
   void append_batch(const MessageDraft& draft, PutCallback done) override;
+  bool append_quickly(const QuickMessage& message, QuickPlace& place, std::function<void(Synced)> synced) override;
   GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
                 const TagsCodeFilter& filter) override {
     return reader_.get(topic, queue_id, offset, limits, filter);
@@ -78,6 +79,8 @@ class FileMessageStore final : public MessageStore {
   static CommitLog::Options log_options(const StoreOptions& options);
   [[nodiscard]] std::string path(const char* name) const { return options_.root_dir + "/" + name; }
   [[nodiscard]] std::optional<PutResult> refusal(const MessageDraft& draft) const;
+  [[nodiscard]] std::optional<PutResult> refusal(std::string_view topic, size_t properties_bytes,
+                                                 size_t body_bytes) const;
   void place(CommitLog::Unit unit, PutCallback done);
   void run_keeper();
   void look_now();  ///< at once, instead of at the keeper's next time

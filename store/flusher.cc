@@ -36,8 +36,11 @@ void Flusher::stop() {
 }
 
 void Flusher::request() {
-  std::lock_guard lock(mutex_);
-  sync_now_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    sync_now_ = true;
+    if (waiting_.size() < gathering_) return;
+  }
   wanted_.notify_one();
 }
 
@@ -54,9 +57,8 @@ void Flusher::wait_for(LogOffset end, Released released) {
     too_late = ended_;
     if (!too_late) {
       auto deadline = std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.timeout_ms);
-      waiting_.push_back({end, deadline, std::move(released)});
-      sync_now_ = true;
-      if (waiting_.size() >= gathering_) wanted_.notify_one();
+      auto* loop = loop::EventLoop::current();
+      waiting_.push_back({end, deadline, loop != nullptr ? loop->mailbox() : nullptr, std::move(released)});
     }
   }
   // NOLINTNEXTLINE(bugprone-use-after-move): moved in the other case only
@@ -114,7 +116,7 @@ void Flusher::run() {
       }
     }
     // Also what began to wait just after the sync that covers it.
-    if (size_t released = release(ends_.flushed); released > 0) last_group_ = released;
+    if (size_t released = release(ends_.flushed, !stopping); released > 0) last_group_ = released;
     if (broken) expire(true);
     if (stopping && (broken || ends_.end == ends_.flushed)) break;
   }
@@ -122,7 +124,7 @@ void Flusher::run() {
     std::lock_guard lock(mutex_);
     ended_ = true;
   }
-  (void)release(ends_.flushed);
+  (void)release(ends_.flushed, false);
   expire(true);
 }
 
@@ -137,7 +139,8 @@ void Flusher::gather(std::unique_lock<std::mutex>& lock) {
   gathering_ = 0;
 }
 
-size_t Flusher::release(LogOffset flushed) {
+/// What the loops wait for goes to them in one task each, so that the next sync begins at once.
+size_t Flusher::release(LogOffset flushed, bool at_home) {
   std::vector<Waiting> covered;
   {
     std::lock_guard lock(mutex_);
@@ -146,8 +149,20 @@ size_t Flusher::release(LogOffset flushed) {
     covered.assign(std::make_move_iterator(waiting_.begin()), std::make_move_iterator(kept));
     waiting_.erase(waiting_.begin(), kept);
   }
-  for (auto& each : covered) each.released(Synced::kYes);
-  return covered.size();
+  const size_t count = covered.size();
+  while (!covered.empty()) {
+    auto home = covered.front().home;
+    auto others =
+        std::stable_partition(covered.begin(), covered.end(), [&](const Waiting& each) { return each.home == home; });
+    auto group = std::make_shared<std::vector<Waiting>>(std::make_move_iterator(covered.begin()),
+                                                        std::make_move_iterator(others));
+    covered.erase(covered.begin(), others);
+    auto tell = [group] {
+      for (auto& each : *group) each.released(Synced::kYes);
+    };
+    if (!home || !at_home || !home->post(tell)) tell();
+  }
+  return count;
 }
 
 void Flusher::expire(bool all) {

@@ -5,12 +5,14 @@
 #include <condition_variable>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "common/base/logger.h"
+#include "common/loop/event_loop.h"
 #include "store/log_files.h"
 
 namespace apogee::store {
@@ -20,8 +22,6 @@ struct LogEnds {
   std::atomic<LogOffset> end{0}, flushed{0};
   std::atomic<int64_t> end_time_ms{0}, flushed_time_ms{0};
 };
-
-enum class Synced : uint8_t { kYes, kTimeout };
 
 /// Makes the log durable, by group commit or by interval, and releases the answers that wait for it. One thread of its
 /// own; an answer that waits is data, not a thread.
@@ -35,7 +35,8 @@ class Flusher {
     int64_t timeout_ms = 5'000;             ///< syncFlushTimeout
     int64_t write_back_bytes = 4 << 20;     ///< written back as soon as so much has gathered
   };
-  /// Called once, on the flusher's thread or that of expire().
+  /// Called once: on the loop whose thread has called wait_for(), while that runs; else, and when the time is over or
+  /// the flusher stops, on the flusher's thread or that of expire().
   using Released = std::function<void(Synced synced)>;
 
   Flusher(Options options, LogEnds& ends, const LogFiles& files, const Logger& logger)
@@ -49,12 +50,13 @@ class Flusher {
   /// Syncs everything, releases what waits and ends.
   void stop();
 
-  /// Told after each append. Thread: any.
+  /// Told after appends, and after the wait_for() of those who wait for them. Thread: any.
   void grown(LogOffset end) {
     if (options_.sync_flush) return request();
     if (end - write_back_from_.load(std::memory_order_relaxed) >= options_.write_back_bytes) nudge();
   }
-  /// Has the log synced, and calls back when it is durable up to `end`, or when the time is over. Thread: any.
+  /// Calls back when the log is durable up to `end`, or when the time is over. The next grown() has it synced.
+  /// Thread: any.
   void wait_for(LogOffset end, Released released);
   /// Releases with kTimeout what has waited too long. Not the flusher's own work: a sync that hangs must not hold an
   /// answer beyond its time.
@@ -64,6 +66,7 @@ class Flusher {
   struct Waiting {
     LogOffset end;
     std::chrono::steady_clock::time_point deadline;
+    std::shared_ptr<loop::EventLoop::Mailbox> home;  ///< of the loop that it is called on; nullptr: none
     Released released;
   };
   void request();
@@ -72,7 +75,7 @@ class Flusher {
   [[nodiscard]] bool due(LogOffset end, bool stopping) const;
   void write_back(LogOffset end);
   void gather(std::unique_lock<std::mutex>& lock);
-  size_t release(LogOffset flushed);
+  size_t release(LogOffset flushed, bool at_home);
   void expire(bool all);
 
   const Options options_;

@@ -16,6 +16,10 @@ namespace apogee::io {
 class FileSystem;
 }
 
+namespace apogee::message {
+struct RecordFields;
+}
+
 namespace apogee::store {
 
 /// Bytes from the start of the log, not of a file.
@@ -141,6 +145,22 @@ struct PutResult {
 using PutCallback = std::function<void(PutResult)>;
 
 /// As GetMessageStatus in Apache RocketMQ.
+enum class Synced : uint8_t { kYes, kTimeout };
+
+/// A message that takes the short way into the log: one that waits for nothing but, under sync flush, the disk.
+struct QuickMessage {
+  const message::RecordFields& fields;
+  const std::string& queue_key;  ///< ConsumeQueues::queue_key() of topic and queue
+  bool wait_store_ok = true;
+  std::string& room;  ///< for the record; the caller keeps it for the next one
+};
+struct QuickPlace {
+  LogOffset offset = 0, end = 0;
+  QueueOffset queue_offset = 0;
+  int64_t store_timestamp_ms = 0;
+  bool waits = false;  ///< `synced` comes when the answer may go
+};
+
 enum class GetStatus : uint8_t {
   kFound,
   kNoMatchedMessage,
@@ -255,6 +275,14 @@ class MessageStore {
   /// Appends a client batch as one unit. `draft.body` holds the batch as in SEND_BATCH_MESSAGE (checked
   /// here; wild lengths give kMessageIllegal); draft.properties are appended to each message's own.
   virtual void append_batch(const MessageDraft& draft, PutCallback done) = 0;
+  /// append() without memory of its own, for a message of a queue that is stored as it is. False: nothing was done, and
+  /// append() is to have it, because it is refused, or has to wait for room or for slaves. `synced` comes once where
+  /// `place` says so: later, on the calling loop or the flusher's thread, or before this returns, with `place` filled.
+  [[nodiscard]] virtual bool append_quickly(const QuickMessage& message, QuickPlace& place,
+                                            std::function<void(Synced)> synced) {
+    (void)message, (void)place, (void)synced;
+    return false;
+  }
 
   [[nodiscard]] virtual GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset,
                                       const GetLimits& limits, const TagsCodeFilter& filter) = 0;

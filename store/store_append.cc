@@ -60,27 +60,46 @@ message::RecordFields fields_of(const MessageDraft& draft) {
 }  // namespace
 
 std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) const {
+  return refusal(draft.topic, draft.properties.size(), draft.body.size());
+}
+
+std::optional<PutResult> FileMessageStore::refusal(std::string_view topic, size_t properties_bytes,
+                                                   size_t body_bytes) const {
   if (options_.slave) return failed(PutStatus::kServiceNotAvailable, "this broker is a slave");
   if (std::string why; !log_.writable(&why)) return failed(PutStatus::kServiceNotAvailable, why);
   if (std::string why; !log_.admits(&why)) return failed(PutStatus::kInSyncReplicasNotEnough, why);
-  if (draft.topic.empty() || draft.topic.size() > kTopicBytesMax)
+  if (topic.empty() || topic.size() > kTopicBytesMax)
     return failed(PutStatus::kMessageIllegal,
-                  fmt::format("topic: {} bytes, allowed are 1 to {}", draft.topic.size(), kTopicBytesMax));
-  if (!is_topic_text(draft.topic)) return failed(PutStatus::kMessageIllegal, "topic: a character that none may have");
-  if (draft.topic.size() > kTopicBytesV1Max && options_.compatibility == StoreCompatibility::k49)
+                  fmt::format("topic: {} bytes, allowed are 1 to {}", topic.size(), kTopicBytesMax));
+  if (!is_topic_text(topic)) return failed(PutStatus::kMessageIllegal, "topic: a character that none may have");
+  if (topic.size() > kTopicBytesV1Max && options_.compatibility == StoreCompatibility::k49)
     return failed(PutStatus::kMessageIllegal,
-                  fmt::format("topic: {} bytes, with storeCompatibility=4.9 allowed are 1 to {}", draft.topic.size(),
+                  fmt::format("topic: {} bytes, with storeCompatibility=4.9 allowed are 1 to {}", topic.size(),
                               kTopicBytesV1Max));
-  if (draft.properties.size() > kPropertiesBytesMax)
+  if (properties_bytes > kPropertiesBytesMax)
     return failed(PutStatus::kPropertiesSizeExceeded,
-                  fmt::format("properties: {} bytes, the limit is {}", draft.properties.size(), kPropertiesBytesMax));
-  if (const int64_t most = message_bytes_max_.load(std::memory_order_relaxed);
-      static_cast<int64_t>(draft.body.size()) > most)
-    return failed(PutStatus::kMessageIllegal,
-                  fmt::format("body: {} bytes, maxMessageSize is {}", draft.body.size(), most));
+                  fmt::format("properties: {} bytes, the limit is {}", properties_bytes, kPropertiesBytesMax));
+  if (const int64_t most = message_bytes_max_.load(std::memory_order_relaxed); static_cast<int64_t>(body_bytes) > most)
+    return failed(PutStatus::kMessageIllegal, fmt::format("body: {} bytes, maxMessageSize is {}", body_bytes, most));
   if (log_.append_busy_ms() > options_.page_cache_busy_ms)
     return failed(PutStatus::kPageCacheBusy, "an append has been waiting for the disk too long");
   return std::nullopt;
+}
+
+bool FileMessageStore::append_quickly(const QuickMessage& message, QuickPlace& place,
+                                      std::function<void(Synced)> synced) {
+  const auto& fields = message.fields;
+  if (!has_queue_entry(fields.sys_flag) || refusal(fields.topic, fields.properties.size(), fields.body.size()))
+    return false;
+  const size_t bytes = message::record_bytes(fields);
+  message.room.resize(bytes);
+  message::encode_record(fields, 0, 0, message.room.data());
+  if (!log_.append_quickly(message.room.data(), bytes, message.queue_key, message.wait_store_ok, place,
+                           std::move(synced)))
+    return false;
+  put_messages_.fetch_add(1, std::memory_order_relaxed);
+  put_bytes_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
+  return true;
 }
 
 void FileMessageStore::append(const MessageDraft& draft, PutCallback done) {

@@ -31,6 +31,8 @@ class RateLimits {
   [[nodiscard]] std::optional<std::string> refuse_publishing(const std::string& topic,
                                                              remoting::ConnectionId connection,
                                                              const std::function<int64_t()>& count);
+  /// Whether refuse_publishing() could refuse anything.
+  [[nodiscard]] bool limits_publishing() const { return rate_of(kTopic) != 0 || rate_of(kClient) != 0; }
   /// nullopt: the consumer may pull now. Counts nothing.
   [[nodiscard]] std::optional<std::string> refuse_consumption(const std::string& group,
                                                               remoting::ConnectionId connection);

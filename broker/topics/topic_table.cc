@@ -89,6 +89,7 @@ TopicTable::TopicTable(Options options, const Logger& logger, NowMs now_ms)
   Table table;
   add_built_in(table);
   table_ = std::make_shared<const Table>(std::move(table));
+  generation_.fetch_add(1);
   writer_ = std::thread([this] { run_writer(); });
 }
 
@@ -148,6 +149,7 @@ Status TopicTable::load() {
   add_built_in(table);
   std::unique_lock lock(mutex_);
   table_ = std::make_shared<const Table>(std::move(table));
+  generation_.fetch_add(1);
   version_ = version;
   other_members_ = std::move(other_members);
   return {};
@@ -344,6 +346,7 @@ void TopicTable::apply(std::vector<Change> changes) {
     }
     std::unique_lock lock(mutex_);
     table_ = next;
+    generation_.fetch_add(1);
     version_ = version;
   }
   // Whoever waits for the NameServers is told by the listener; the others now.

@@ -73,6 +73,8 @@ class TopicTable {
   /// nullptr when there is no such topic.
   [[nodiscard]] std::shared_ptr<const TopicConfig> find(std::string_view topic) const;
   [[nodiscard]] std::shared_ptr<const Table> snapshot() const;
+  /// Another one after each change of the table, for those who keep what they have found in it.
+  [[nodiscard]] uint64_t generation() const { return generation_.load(std::memory_order_acquire); }
   [[nodiscard]] remoting::DataVersion data_version() const;
   /// Topics and version of one moment.
   [[nodiscard]] remoting::TopicConfigSerializeWrapper contents() const;
@@ -138,6 +140,7 @@ class TopicTable {
   mutable std::shared_mutex mutex_;
   std::shared_ptr<const Table> table_;  // guarded by mutex_
   remoting::DataVersion version_;       // guarded by mutex_
+  std::atomic<uint64_t> generation_{1};
 
   std::mutex queue_mutex_;
   std::condition_variable queue_filled_;

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <utility>
@@ -43,10 +44,14 @@ class Tunable<std::string> {
   void set(std::string value) {
     std::lock_guard lock(mutex_);
     value_ = std::move(value);
+    version_.fetch_add(1, std::memory_order_release);
   }
+  /// Another one after each change, for those who keep what they have made of the value.
+  [[nodiscard]] uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
   mutable std::mutex mutex_;
+  std::atomic<uint64_t> version_{1};
   std::string value_;
 };
 

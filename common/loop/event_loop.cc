@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <uv.h>
 
+#include <algorithm>
 #include <atomic>
 #include <mutex>
 #include <unordered_map>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "common/base/check.h"
+#include "common/loop/loop_buffers.h"
 
 namespace apogee::loop {
 
@@ -44,92 +46,145 @@ void on_timer(uv_timer_t* handle) {
   task();
 }
 
-}  // namespace
+thread_local EventLoop* this_threads_loop = nullptr;
 
-struct EventLoop::Impl {
-  uv_loop_t loop{};
+/// What other threads have for the loop.
+struct Inbox final : EventLoop::Mailbox {
   uv_async_t wake{};
-  std::atomic<std::thread::id> thread{};
   std::mutex mutex;
   std::vector<Task> queue;  // guarded by mutex
   bool ended = false;       // guarded by mutex
   bool stop_asked = false;  // guarded by mutex
+
+  bool post(Task task) override {
+    std::lock_guard lock(mutex);
+    if (ended) return false;
+    queue.push_back(std::move(task));
+    // uv_async_send coalesces: the one wake-up takes the whole queue.
+    if (queue.size() == 1) uv_async_send(&wake);
+    return true;
+  }
+};
+
+}  // namespace
+
+struct EventLoop::Impl {
+  uv_loop_t loop{};
+  uv_prepare_t turn_end{};
+  std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
+  std::shared_ptr<Mailbox> mailbox = inbox;
+  std::atomic<std::thread::id> thread{};
+  std::vector<Task> running;  // the tasks of run_posted(); kept for its room
+  std::vector<std::shared_ptr<TurnWork>> turn_works, done_works;
+  std::vector<TurnWork*> writes;
+  LoopBuffers buffers;
   std::unordered_map<TimerId, Timer*> timers;
   TimerId next_timer = 1;
 
   /// Runs what was posted so far; true when the loop is to stop.
   bool run_posted() {
-    std::vector<Task> tasks;
+    auto tasks = std::move(running);
     bool stop = false;
     {
-      std::lock_guard lock(mutex);
-      tasks.swap(queue);
-      stop = stop_asked;
+      std::lock_guard lock(inbox->mutex);
+      tasks.swap(inbox->queue);
+      stop = inbox->stop_asked;
     }
     for (auto& task : tasks) {
       task();
       task = nullptr;  // what it owned goes here, in order
     }
+    tasks.clear();
+    running = std::move(tasks);
     return stop;
+  }
+
+  /// Also does what the work itself asks for.
+  void end_turn() {
+    while (!turn_works.empty() || !writes.empty()) {
+      done_works.swap(turn_works);
+      for (auto& work : done_works) work->turn_ends();
+      done_works.clear();
+      for (size_t i = 0; i < writes.size(); ++i)  // a write may close its connection, or have others written
+        if (auto* write = std::exchange(writes[i], nullptr)) write->turn_ends();
+      writes.clear();
+    }
   }
 };
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {
   APOGEE_CHECK(uv_loop_init(&impl_->loop) == 0);
-  impl_->wake.data = impl_.get();
-  APOGEE_CHECK(uv_async_init(&impl_->loop, &impl_->wake, [](uv_async_t* handle) {
+  impl_->inbox->wake.data = impl_.get();
+  APOGEE_CHECK(uv_async_init(&impl_->loop, &impl_->inbox->wake, [](uv_async_t* handle) {
                  auto* impl = static_cast<Impl*>(handle->data);
                  if (impl->run_posted()) uv_stop(&impl->loop);
                }) == 0);
+  // The loop waits behind its prepare handles.
+  impl_->turn_end.data = impl_.get();
+  APOGEE_CHECK(uv_prepare_init(&impl_->loop, &impl_->turn_end) == 0);
+  uv_prepare_start(&impl_->turn_end, [](uv_prepare_t* handle) { static_cast<Impl*>(handle->data)->end_turn(); });
+  uv_unref(reinterpret_cast<uv_handle_t*>(&impl_->turn_end));
 }
 
 EventLoop::~EventLoop() {
   // A loop that never ran may hold tasks and handles.
   {
-    std::lock_guard lock(impl_->mutex);
-    impl_->ended = true;
-    impl_->queue.clear();
+    std::lock_guard lock(impl_->inbox->mutex);
+    impl_->inbox->ended = true;
+    impl_->inbox->queue.clear();
   }
   for (auto& [id, timer] : impl_->timers) close_timer(timer);
   impl_->timers.clear();
-  if (!uv_is_closing(reinterpret_cast<uv_handle_t*>(&impl_->wake))) {
-    uv_close(reinterpret_cast<uv_handle_t*>(&impl_->wake), nullptr);
-  }
+  uv_close(reinterpret_cast<uv_handle_t*>(&impl_->inbox->wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&impl_->turn_end), nullptr);
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
   APOGEE_CHECK(uv_loop_close(&impl_->loop) == 0);
 }
 
 void EventLoop::run() {
   impl_->thread.store(std::this_thread::get_id());
+  this_threads_loop = this;
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
   // Tasks that arrived between the stop and here still run; then nobody may post any more.
   for (bool more = true; more;) {
     impl_->run_posted();
-    std::lock_guard lock(impl_->mutex);
-    more = !impl_->queue.empty();
-    if (!more) impl_->ended = true;
+    impl_->end_turn();
+    std::lock_guard lock(impl_->inbox->mutex);
+    more = !impl_->inbox->queue.empty();
+    if (!more) impl_->inbox->ended = true;
   }
   // Close callbacks of handles closed by those tasks run here; whatever else is open is closed by its owner
   // or, timers, by the destructor.
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
+  impl_->end_turn();
+  this_threads_loop = nullptr;
   impl_->thread.store(std::thread::id{});
 }
 
 void EventLoop::stop() {
-  std::lock_guard lock(impl_->mutex);
-  if (impl_->ended) return;
-  impl_->stop_asked = true;
-  uv_async_send(&impl_->wake);
+  std::lock_guard lock(impl_->inbox->mutex);
+  if (impl_->inbox->ended) return;
+  impl_->inbox->stop_asked = true;
+  uv_async_send(&impl_->inbox->wake);
 }
 
-bool EventLoop::post(Task task) {
-  std::lock_guard lock(impl_->mutex);
-  if (impl_->ended) return false;
-  impl_->queue.push_back(std::move(task));
-  // uv_async_send coalesces: the one wake-up takes the whole queue.
-  if (impl_->queue.size() == 1) uv_async_send(&impl_->wake);
-  return true;
+bool EventLoop::post(Task task) { return impl_->inbox->post(std::move(task)); }
+
+const std::shared_ptr<EventLoop::Mailbox>& EventLoop::mailbox() const { return impl_->mailbox; }
+
+EventLoop* EventLoop::current() { return this_threads_loop; }
+
+void EventLoop::at_turn_end(const std::shared_ptr<TurnWork>& work) {
+  auto& works = impl_->turn_works;
+  if (std::find(works.begin(), works.end(), work) == works.end()) works.push_back(work);
+}
+
+void EventLoop::write_at_turn_end(TurnWork* work) { impl_->writes.push_back(work); }
+
+void EventLoop::forget_write(TurnWork* work) {
+  auto& writes = impl_->writes;
+  std::replace(writes.begin(), writes.end(), work, static_cast<TurnWork*>(nullptr));
 }
 
 bool EventLoop::on_loop_thread() const { return impl_->thread.load() == std::this_thread::get_id(); }
@@ -165,6 +220,10 @@ void EventLoop::cancel(TimerId timer) {
   close_timer(found->second);
   impl_->timers.erase(found);
 }
+
+LoopBuffers& EventLoop::buffers() { return impl_->buffers; }
+
+int64_t EventLoop::turn_time_ms() const { return static_cast<int64_t>(uv_now(&impl_->loop)); }
 
 uv_loop_s* EventLoop::raw() { return &impl_->loop; }
 

@@ -11,12 +11,15 @@
 #include <deque>
 
 #include "common/base/check.h"
+#include "common/loop/loop_buffers.h"
 
 namespace apogee::loop {
 
 namespace {
 
 constexpr size_t kBuffersPerWrite = 64;
+/// Parts of the list of what is to be written for which room is kept.
+constexpr size_t kUnsentKeptMax = 256;
 
 Error uv_error(int code, std::string_view what) {
   return Error(code == UV_ETIMEDOUT ? Errc::kTimeout : Errc::kNetwork, fmt::format("{}: {}", what, uv_strerror(code)));
@@ -40,11 +43,9 @@ std::string address_text(const sockaddr_storage& address) {
 
 }  // namespace
 
-struct TcpConnection::State {
+struct TcpConnection::State final : TurnWork {
   EventLoop* loop = nullptr;
   uv_tcp_t handle{};
-  uv_prepare_t turn_end{};  ///< runs before the loop waits again: where the turn's writes leave
-  int handles_open = 0;
   bool closing = false;
   bool reading = false;
   bool flush_wanted = false;
@@ -52,7 +53,8 @@ struct TcpConnection::State {
   TcpConnection* owner = nullptr;
   std::shared_ptr<const Callbacks> callbacks;  ///< held while one runs, which may close the connection
   std::string peer;
-  std::deque<SharedBytes> unsent;  ///< the first may be partly written
+  std::vector<SharedBytes> unsent;  ///< from first_unsent on; that one may be partly written
+  size_t first_unsent = 0;
   size_t unsent_bytes = 0;
   uint64_t written_bytes = 0;
   uv_write_t write_request{};
@@ -62,22 +64,22 @@ struct TcpConnection::State {
     auto* state = new State;
     state->loop = &loop;
     APOGEE_CHECK(uv_tcp_init(loop.raw(), &state->handle) == 0);
-    APOGEE_CHECK(uv_prepare_init(loop.raw(), &state->turn_end) == 0);
     state->handle.data = state;
-    state->turn_end.data = state;
-    state->handles_open = 2;
     return state;
   }
 
   void close_handles() {
     if (closing) return;
     closing = true;
-    auto done = [](uv_handle_t* handle) {
-      auto* state = static_cast<State*>(handle->data);
-      if (--state->handles_open == 0) delete state;
-    };
-    uv_close(reinterpret_cast<uv_handle_t*>(&turn_end), done);
-    uv_close(reinterpret_cast<uv_handle_t*>(&handle), done);
+    if (flush_wanted) loop->forget_write(this);
+    uv_close(reinterpret_cast<uv_handle_t*>(&handle),
+             [](uv_handle_t* closed) { delete static_cast<State*>(closed->data); });
+  }
+
+  /// The turn's writes leave.
+  void turn_ends() override {
+    flush_wanted = false;
+    if (!write_in_flight) flush();
   }
 
   void opened() {
@@ -100,27 +102,44 @@ struct TcpConnection::State {
     written_bytes += bytes;
     unsent_bytes -= bytes;
     while (bytes > 0) {
-      auto& front = unsent.front();
+      auto& front = unsent[first_unsent];
       if (bytes < front.size()) {
         front.bytes.remove_prefix(bytes);
         break;
       }
       bytes -= front.size();
-      unsent.pop_front();
+      front = {};
+      ++first_unsent;
+    }
+    if (first_unsent == unsent.size()) {
+      unsent.clear();
+      first_unsent = 0;
+      if (unsent.capacity() > kUnsentKeptMax) unsent.shrink_to_fit();
+    } else if (first_unsent > unsent.size() / 2 && first_unsent >= kUnsentKeptMax) {
+      unsent.erase(unsent.begin(), unsent.begin() + static_cast<ptrdiff_t>(first_unsent));
+      first_unsent = 0;
     }
     auto held = callbacks;
     if (held && held->on_written) held->on_written();
   }
 
+  /// The buffers of the next write; `bytes` becomes what they hold together.
+  size_t gather(uv_buf_t* buffers, size_t& bytes) const {
+    const size_t count = std::min(unsent.size() - first_unsent, kBuffersPerWrite);
+    bytes = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const auto& part = unsent[first_unsent + i].bytes;
+      buffers[i] = uv_buf_init(const_cast<char*>(part.data()), static_cast<unsigned>(part.size()));
+      bytes += part.size();
+    }
+    return count;
+  }
+
   void flush() {
-    flush_wanted = false;
     while (!closing && !write_in_flight && !unsent.empty()) {
       uv_buf_t buffers[kBuffersPerWrite];
-      size_t count = std::min(unsent.size(), kBuffersPerWrite), bytes = 0;
-      for (size_t i = 0; i < count; ++i) {
-        buffers[i] = uv_buf_init(const_cast<char*>(unsent[i].bytes.data()), static_cast<unsigned>(unsent[i].size()));
-        bytes += unsent[i].size();
-      }
+      size_t bytes = 0;
+      const size_t count = gather(buffers, bytes);
       auto* stream = reinterpret_cast<uv_stream_t*>(&handle);
       int taken = uv_try_write(stream, buffers, static_cast<unsigned>(count));
       if (taken >= 0) {
@@ -137,20 +156,11 @@ struct TcpConnection::State {
       fail(uv_error(taken, "write to " + peer));
       return;
     }
-    if (!closing && unsent.empty()) {
-      flush_wanted = false;  // what on_written has written has left too
-      uv_prepare_stop(&turn_end);
-    }
   }
 
   void flush_with_request() {
     uv_buf_t buffers[kBuffersPerWrite];
-    size_t count = std::min(unsent.size(), kBuffersPerWrite);
-    write_request_bytes = 0;
-    for (size_t i = 0; i < count; ++i) {
-      buffers[i] = uv_buf_init(const_cast<char*>(unsent[i].bytes.data()), static_cast<unsigned>(unsent[i].size()));
-      write_request_bytes += unsent[i].size();
-    }
+    const size_t count = gather(buffers, write_request_bytes);
     write_in_flight = true;
     write_request.data = this;
     int error = uv_write(&write_request, reinterpret_cast<uv_stream_t*>(&handle), buffers, static_cast<unsigned>(count),
@@ -166,6 +176,12 @@ struct TcpConnection::State {
       write_in_flight = false;
       fail(uv_error(error, "write to " + peer));
     }
+  }
+
+  void want_flush() {
+    if (flush_wanted || write_in_flight) return;
+    flush_wanted = true;
+    loop->write_at_turn_end(this);
   }
 
   void start_reading() {
@@ -359,12 +375,23 @@ void TcpConnection::write(std::vector<SharedBytes> parts) {
     state_->unsent_bytes += part.size();
     state_->unsent.push_back(std::move(part));
   }
-  if (state_->flush_wanted || state_->write_in_flight) return;
-  state_->flush_wanted = true;
-  uv_prepare_start(&state_->turn_end, [](uv_prepare_t* handle) {
-    auto* state = static_cast<State*>(handle->data);
-    if (state->flush_wanted) state->flush();
-  });
+  state_->want_flush();
+}
+
+void TcpConnection::write_copy(std::string_view bytes) {
+  if (!state_ || state_->closing || bytes.empty()) return;
+  auto& unsent = state_->unsent;
+  SharedBytes copy = state_->loop->buffers().keep(bytes);
+  state_->unsent_bytes += bytes.size();
+  // Answers to what was read at once lie one behind the other.
+  auto* last = unsent.empty() ? nullptr : &unsent.back();
+  if (last != nullptr && last->owner == copy.owner && last->bytes.end() == copy.bytes.begin() &&
+      !state_->write_in_flight) {
+    last->bytes = std::string_view(last->bytes.data(), last->size() + copy.size());
+  } else {
+    unsent.push_back(std::move(copy));
+  }
+  state_->want_flush();
 }
 
 void TcpConnection::flush() {

@@ -49,6 +49,11 @@ class ExtFields {
   void set(std::string_view name, const char* value) { set(name, std::string_view(value)); }
   void set(std::string_view name, int64_t value);
   void set(std::string_view name, int32_t value) { set(name, static_cast<int64_t>(value)); }
+  /// Takes room at once for what is going to be set.
+  void reserve(size_t fields, size_t text_bytes) {
+    entries_.reserve(fields);
+    arena_.reserve(text_bytes);
+  }
   void set(std::string_view name, bool value) { set(name, std::string_view(value ? "true" : "false")); }
 
   /// Absent fields and JSON nulls are nullopt. The view lives as long as this object is not changed.

@@ -245,6 +245,43 @@ std::string encode_frame_head(const Command& command) {
 
 }  // namespace
 
+std::optional<Command> decode_scanned(const HeaderView& header, const SharedBytes& frame) {
+  Command command;
+  command.serialize = SerializeType::kJson;
+  command.code = header.code;
+  command.version = header.version;
+  command.opaque = header.opaque;
+  command.flag = header.flag;
+  command.language = LanguageCode::kOther;
+  const auto& language = header.language;
+  if (language.escaped) return std::nullopt;
+  if (!language.name.empty()) {
+    int64_t number = 0;
+    const char* last = language.value.data() + language.value.size();
+    auto [end, error] = std::from_chars(language.value.data(), last, number);
+    const bool whole = error == std::errc() && end == last && !language.value.empty();
+    command.language = whole ? language_from_number(number) : language_from_name(language.value);
+  }
+  std::string text;
+  if (header.remark.escaped) {
+    if (!unescape(header.remark.value, text)) return std::nullopt;
+    command.remark = text;
+  } else if (!header.remark.name.empty()) {
+    command.remark = std::string(header.remark.value);
+  }
+  size_t bytes = 0;
+  for (size_t i = 0; i < header.field_count; ++i) bytes += header.fields[i].name.size() + header.fields[i].value.size();
+  command.ext.reserve(header.field_count, bytes);
+  for (size_t i = 0; i < header.field_count; ++i) {
+    const auto& field = header.fields[i];
+    if (field.escaped && !unescape(field.value, text)) return std::nullopt;
+    command.ext.set(field.name, field.escaped ? std::string_view(text) : field.value);
+  }
+  const size_t head_bytes = kHeaderWordBytes + (load_be<uint32_t>(frame.bytes.data()) & kHeaderBytesMax);
+  if (frame.size() > head_bytes) command.body = SharedBytes(frame.owner, frame.bytes.substr(head_bytes));
+  return command;
+}
+
 Result<Command> decode_frame(const SharedBytes& frame) {
   ByteReader in(frame.bytes);
   auto word = in.read<uint32_t>();

@@ -1,11 +1,13 @@
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "apogee/result.h"
 #include "common/remoting/command.h"
+#include "common/remoting/header_view.h"
 
 namespace apogee::remoting {
 
@@ -16,6 +18,8 @@ inline constexpr size_t kFrameBytesMaxDefault = 16 * 1024 * 1024;
 /// Decodes what follows the length field of one frame. The body is a slice of `frame` (kept by its owner);
 /// the header is copied. Errors: kCorrupt, naming the field; the connection cannot be used further then.
 [[nodiscard]] Result<Command> decode_frame(const SharedBytes& frame);
+/// The same of a frame whose JSON header was scanned already; nullopt: only decode_frame() can read it.
+[[nodiscard]] std::optional<Command> decode_scanned(const HeaderView& header, const SharedBytes& frame);
 
 /// The whole frame including its length, ready for one gathered write: first the header bytes, then the
 /// body parts without copying.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "common/loop/loop_buffers.h"
 #include "common/remoting/command_codec.h"
 
 namespace apogee::remoting {
@@ -12,13 +13,20 @@ namespace apogee::remoting {
 namespace {
 constexpr size_t kSmallChunkBytes = 4 * 1024;
 constexpr size_t kLargeChunkBytes = 64 * 1024;
+/// What is left of a frame is copied to the front of the next read up to this size.
+constexpr size_t kCopiedRestMax = 16 * 1024;
 /// The header word and an empty header.
 constexpr size_t kFrameBytesMin = 4;
 }  // namespace
 
 RemotingConnection::RemotingConnection(loop::EventLoop& loop, std::unique_ptr<loop::TcpConnection> tcp, Limits limits,
                                        std::shared_ptr<TransportCounters> counters)
-    : loop_(loop), tcp_(std::move(tcp)), limits_(limits), counters_(std::move(counters)), peer_(tcp_->peer_address()) {
+    : loop_(loop),
+      tcp_(std::move(tcp)),
+      limits_(limits),
+      counters_(std::move(counters)),
+      peer_(tcp_->peer_address()),
+      last_activity_ms_(loop.turn_time_ms()) {
   counters_->connections_open.fetch_add(1, std::memory_order_relaxed);
 }
 
@@ -30,36 +38,46 @@ RemotingConnection::~RemotingConnection() {
 }
 
 void RemotingConnection::start(Callbacks callbacks) {
-  callbacks_ = std::move(callbacks);
+  *callbacks_ = std::move(callbacks);
   tcp_->start({[this] { return room_to_read(); }, [this](size_t bytes) { on_read(bytes); },
                [this](const Error& reason) { fail(reason); }, [this] { tell_written(); }});
 }
 
 std::pair<char*, size_t> RemotingConnection::room_to_read() {
-  if (!chunk_) {
-    chunk_bytes_ = next_chunk_bytes_;
-    chunk_ = std::shared_ptr<char[]>(new char[chunk_bytes_]);
-    begin_ = end_ = 0;
+  const size_t rest = end_ - begin_;
+  reads_to_room_ = rest <= kCopiedRestMax;
+  if (reads_to_room_) {
+    auto room = loop_.buffers().read_room();
+    return {room.chunk.get() + room.begin + rest, room.size - rest};
   }
   if (end_ == chunk_bytes_) {
-    // The chunk is full within a frame. It grows by doubling as bytes arrive, so that an announced length
-    // alone takes no memory; cut frames may still share the old one.
-    size_t kept = end_ - begin_;
-    size_t bytes = std::max(kLargeChunkBytes, kept * 2);
+    // It grows by doubling as bytes arrive, so that an announced length alone takes no memory; cut frames may still
+    // share the old one.
+    size_t bytes = std::max(kLargeChunkBytes, rest * 2);
     std::shared_ptr<char[]> next(new char[bytes]);
-    std::memcpy(next.get(), chunk_.get() + begin_, kept);
+    std::memcpy(next.get(), chunk_.get() + begin_, rest);
     chunk_ = std::move(next);
     chunk_bytes_ = bytes;
     begin_ = 0;
-    end_ = kept;
+    end_ = rest;
   }
   return {chunk_.get() + end_, chunk_bytes_ - end_};
 }
 
 void RemotingConnection::on_read(size_t bytes) {
-  last_activity_ = Clock::now();
+  last_activity_ms_ = loop_.turn_time_ms();
+  if (bytes > 0 && reads_to_room_) {
+    // Nobody else has asked for the room since room_to_read().
+    auto room = loop_.buffers().read_room();
+    const size_t rest = end_ - begin_;
+    if (rest > 0) std::memcpy(room.chunk.get() + room.begin, chunk_.get() + begin_, rest);
+    begin_ = room.begin;
+    end_ = room.begin + rest;
+    chunk_bytes_ = room.begin + room.size;
+    chunk_ = std::move(room.chunk);
+    loop_.buffers().read_up_to(end_ + bytes);
+  }
   end_ += bytes;
-  if (bytes > 0) next_chunk_bytes_ = end_ == chunk_bytes_ ? kLargeChunkBytes : kSmallChunkBytes;
   auto alive = alive_;
   if (cutting_) return;
   cutting_ = true;
@@ -67,10 +85,25 @@ void RemotingConnection::on_read(size_t bytes) {
   }
   if (!*alive) return;
   cutting_ = false;
-  if (begin_ == end_) {
+  keep_rest();
+}
+
+/// Gives the room back, after what is left of a frame was copied from it.
+void RemotingConnection::keep_rest() {
+  const size_t rest = end_ - begin_;
+  if (rest == 0) {
     chunk_ = nullptr;
     begin_ = end_ = chunk_bytes_ = 0;
+  } else if (reads_to_room_) {
+    const size_t own_bytes = std::max(kSmallChunkBytes, rest);
+    std::shared_ptr<char[]> own(new char[own_bytes]);
+    std::memcpy(own.get(), chunk_.get() + begin_, rest);
+    chunk_ = std::move(own);
+    chunk_bytes_ = own_bytes;
+    begin_ = 0;
+    end_ = rest;
   }
+  reads_to_room_ = false;
 }
 
 bool RemotingConnection::cut_frame() {
@@ -89,10 +122,22 @@ bool RemotingConnection::cut_frame() {
     return false;
   }
   if (end_ - begin_ - kFrameLengthBytes < frame_bytes) return false;
-  SharedBytes frame(chunk_, std::string_view(chunk_.get() + begin_ + kFrameLengthBytes, frame_bytes));
+  const std::string_view bytes(chunk_.get() + begin_ + kFrameLengthBytes, frame_bytes);
   begin_ += kFrameLengthBytes + frame_bytes;
   counters_->frames_in.fetch_add(1, std::memory_order_relaxed);
-  auto command = decode_frame(frame);
+  auto callbacks = callbacks_;
+  const auto word = load_be<uint32_t>(bytes.data());
+  const size_t header_bytes = word & 0xFFFFFF;
+  HeaderView header;
+  const bool scanned = word >> 24 == static_cast<uint32_t>(SerializeType::kJson) &&
+                       header_bytes <= frame_bytes - sizeof word &&
+                       scan_header(bytes.substr(sizeof word, header_bytes), header);
+  if (scanned && callbacks->on_frame && (header.flag & kResponseFlag) == 0 &&
+      callbacks->on_frame(header, bytes.substr(sizeof word + header_bytes), frame_bytes))
+    return true;
+  SharedBytes frame(chunk_, bytes);
+  auto read = scanned ? decode_scanned(header, frame) : std::nullopt;
+  Result<Command> command = read ? Result<Command>(std::move(*read)) : decode_frame(frame);
   if (!command) {
     counters_->bad_frames.fetch_add(1, std::memory_order_relaxed);
     fail(Error(command.error().code, peer_ + ": " + command.error().message));
@@ -107,15 +152,17 @@ bool RemotingConnection::cut_frame() {
     done(std::move(*command));
     return true;
   }
+  hold(frame_bytes);
+  callbacks->on_request(std::move(*command), frame_bytes);
+  return true;
+}
+
+void RemotingConnection::hold(size_t frame_bytes) {
   inflight_bytes_ += frame_bytes;
   counters_->inflight_bytes.fetch_add(frame_bytes, std::memory_order_relaxed);
-  if (over_budget()) {
-    paused_ = true;
-    tcp_->pause_reading();
-  }
-  auto on_request = callbacks_.on_request;
-  on_request(std::move(*command), frame_bytes);
-  return true;
+  if (!tcp_ || !over_budget()) return;
+  paused_ = true;
+  tcp_->pause_reading();
 }
 
 bool RemotingConnection::over_budget() const {
@@ -139,9 +186,21 @@ void RemotingConnection::send(const Command& command, Written written) {
     return;
   }
   counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
-  last_activity_ = Clock::now();
+  last_activity_ms_ = loop_.turn_time_ms();
   tcp_->write(encode_frame(command));
   if (written) unwritten_.emplace_back(tcp_->written_bytes() + tcp_->unsent_bytes(), std::move(written));
+  check_unsent();
+}
+
+void RemotingConnection::send_frame(std::string_view frame) {
+  if (!tcp_) return;
+  counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
+  last_activity_ms_ = loop_.turn_time_ms();
+  tcp_->write_copy(frame);
+  check_unsent();
+}
+
+void RemotingConnection::check_unsent() {
   if (tcp_ && tcp_->unsent_bytes() > limits_.unsent_bytes_max) {
     // Not from within the caller's turn: it may still use this connection.
     loop_.post([this, alive = alive_] {
@@ -216,13 +275,13 @@ void RemotingConnection::fail(const Error& reason) {
   if (!tcp_) return;
   auto tcp = std::move(tcp_);
   tcp->close();
-  auto on_close = std::move(callbacks_.on_close);
+  auto on_close = std::exchange(callbacks_->on_close, nullptr);
   fail_pending(Error(Errc::kNetwork, reason.message));
   if (on_close) on_close(reason);
 }
 
 void RemotingConnection::close(const Error& reason) {
-  callbacks_.on_close = nullptr;  // the flush may find the peer gone; then nobody may destroy this in here
+  callbacks_->on_close = nullptr;  // the flush may find the peer gone; then nobody may destroy this in here
   if (tcp_) {
     tcp_->flush();
     auto tcp = std::move(tcp_);
@@ -231,8 +290,6 @@ void RemotingConnection::close(const Error& reason) {
   fail_pending(reason);
 }
 
-int64_t RemotingConnection::idle_ms() const {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now() - last_activity_).count();
-}
+int64_t RemotingConnection::idle_ms() const { return loop_.turn_time_ms() - last_activity_ms_; }
 
 }  // namespace apogee::remoting

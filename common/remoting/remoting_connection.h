@@ -7,10 +7,12 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 
 #include "common/loop/tcp_connection.h"
+#include "common/remoting/header_view.h"
 #include "common/remoting/remoting_server.h"
 
 namespace apogee::remoting {
@@ -37,6 +39,9 @@ class RemotingConnection {
     std::function<void(Command request, size_t frame_bytes)> on_request;
     /// Once; the connection is closed, and its own pending calls have failed. It may be destroyed here.
     std::function<void(const Error& reason)> on_close;
+    /// Looks at a request before its frame is decoded, and answers it with send_frame() or later; false: it is none of
+    /// his. May be empty. The views are gone afterwards.
+    std::function<bool(const HeaderView& header, std::string_view body, size_t frame_bytes)> on_frame = nullptr;
   };
 
   RemotingConnection(loop::EventLoop& loop, std::unique_ptr<loop::TcpConnection> tcp, Limits limits,
@@ -50,6 +55,10 @@ class RemotingConnection {
   /// kernel has taken all of it, or with the reason why it will not.
   using Written = std::function<void(Status)>;
   void send(const Command& command, Written written = nullptr);
+  /// The same with a whole encoded frame, which is copied.
+  void send_frame(std::string_view frame);
+  /// Puts the bytes of a request that is answered later on the budget; for on_frame.
+  void hold(size_t frame_bytes);
   /// Sends a request under an opaque of its own; `done` comes once, on the loop.
   void call(Command request, int64_t timeout_ms, ReplyCallback done);
   /// Takes the bytes of an answered request off the budget; reading goes on when there is room again.
@@ -71,6 +80,8 @@ class RemotingConnection {
   std::pair<char*, size_t> room_to_read();
   void on_read(size_t bytes);
   bool cut_frame();
+  void keep_rest();
+  void check_unsent();
   void fail(const Error& reason);
   void fail_pending(const Error& reason);
   void tell_written();
@@ -83,14 +94,14 @@ class RemotingConnection {
   const Limits limits_;
   const std::shared_ptr<TransportCounters> counters_;
   const std::string peer_;
-  Callbacks callbacks_;
+  std::shared_ptr<Callbacks> callbacks_ = std::make_shared<Callbacks>();
 
-  // What was read and not cut yet is chunk_[begin_, end_). Frames share the chunk, so it is replaced, never
-  // used again; between frames there is none, so that an idle connection holds nothing.
+  // What was read and not cut yet is chunk_[begin_, end_). It is read into room of the loop; what is left of a frame
+  // when all others are cut moves to a chunk of our own, and from there to the room of the next read, unless it is
+  // large: then it is read on where it is. Frames share these chunks. An idle connection holds nothing.
   std::shared_ptr<char[]> chunk_;
   size_t chunk_bytes_ = 0, begin_ = 0, end_ = 0;
-  size_t next_chunk_bytes_ = 4 * 1024;
-  bool paused_ = false, cutting_ = false;
+  bool reads_to_room_ = false, paused_ = false, cutting_ = false;
   size_t inflight_bytes_ = 0;
 
   std::deque<std::pair<uint64_t, Written>> unwritten_;  ///< byte of the stream with which each is written
@@ -98,7 +109,7 @@ class RemotingConnection {
   int32_t next_opaque_ = 1;
   loop::EventLoop::TimerId deadline_timer_ = 0;
   Clock::time_point armed_for_{};
-  Clock::time_point last_activity_ = Clock::now();
+  int64_t last_activity_ms_;                                    ///< of the loop's clock
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  ///< false once destroyed, for callbacks that destroy us
 };
 

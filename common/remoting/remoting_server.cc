@@ -10,6 +10,7 @@
 #include "common/base/check.h"
 #include "common/loop/run_on.h"
 #include "common/loop/tcp_listener.h"
+#include "common/message/message_record.h"
 #include "common/remoting/remoting_connection.h"
 
 namespace apogee::remoting {
@@ -23,26 +24,39 @@ constexpr auto kLogInterval = std::chrono::seconds(1);
 }  // namespace
 
 struct RemotingServer::Impl {
-  struct IoLoop {
+  struct Peer {
+    std::unique_ptr<RemotingConnection> connection;
+    Caller caller;
+  };
+  struct IoLoop final : QuickReply::Sender {
     int index = 0;
     std::unique_ptr<loop::LoopThread> thread;
     std::atomic<size_t> connections_count{0};
     // Below: the loop's own.
-    std::unordered_map<ConnectionId, std::unique_ptr<RemotingConnection>> connections;
-    std::unordered_map<ConnectionId, uint16_t> local_ports;
+    std::unordered_map<ConnectionId, Peer> connections;
     uint64_t next_connection = 1;
     std::chrono::steady_clock::time_point last_log{};
     uint64_t unlogged = 0;
     bool stopping = false;
     RemotingConnection* find(ConnectionId id) {
       auto found = connections.find(id);
-      return found == connections.end() ? nullptr : found->second.get();
+      return found == connections.end() ? nullptr : found->second.connection.get();
+    }
+    void hold(ConnectionId id, size_t frame_bytes) override {
+      if (auto* connection = find(id)) connection->hold(frame_bytes);
+    }
+    void send(ConnectionId id, std::string_view frame, size_t held_bytes) override {
+      auto* connection = find(id);
+      if (connection == nullptr) return;
+      if (!frame.empty()) connection->send_frame(frame);
+      if (held_bytes > 0) connection->release(held_bytes);
     }
   };
 
   Options options;
   const Logger& logger;
   RequestHandler handler;
+  QuickHandler quick_handler;
   CloseListener close_listener;
   std::shared_ptr<TransportCounters> counters = std::make_shared<TransportCounters>();
   std::vector<std::shared_ptr<IoLoop>> io;  ///< shared with responders, which may outlive the server
@@ -92,23 +106,34 @@ struct RemotingServer::Impl {
                                       options.connection_inflight_bytes_max, options.total_inflight_bytes_max};
     auto connection = std::make_unique<RemotingConnection>(on.thread->loop(), std::move(*tcp), limits, counters);
     auto* raw = connection.get();
-    on.connections.emplace(id, std::move(connection));
-    on.local_ports.emplace(id, local_port);
-    raw->start({[this, &on, id, local_port](Command request, size_t frame_bytes) {
-                  dispatch(on, id, local_port, std::move(request), frame_bytes);
-                },
-                [this, &on, id](const Error& reason) { closed(on, id, reason); }});
+    Peer peer{std::move(connection), {id, raw->peer_address(), local_port}};
+    if (auto parts = loop::split_host_port(peer.caller.address)) {
+      peer.caller.ip_bytes = message::ip_bytes_of(parts->first);
+      peer.caller.port = parts->second;
+    }
+    // The nodes of the table stay where they are.
+    const Caller& caller = on.connections.emplace(id, std::move(peer)).first->second.caller;
+    RemotingConnection::Callbacks callbacks;
+    callbacks.on_request = [this, &on, id](Command request, size_t frame_bytes) {
+      dispatch(on, id, std::move(request), frame_bytes);
+    };
+    callbacks.on_close = [this, &on, id](const Error& reason) { closed(on, id, reason); };
+    if (quick_handler)
+      callbacks.on_frame = [this, &on, &caller](const HeaderView& header, std::string_view body, size_t frame_bytes) {
+        return !on.stopping && quick_handler(static_cast<size_t>(on.index), caller, header, body,
+                                             QuickReply(on, caller.connection, frame_bytes));
+      };
+    raw->start(std::move(callbacks));
   }
 
   void closed(IoLoop& on, ConnectionId id, const Error& reason) {
     auto found = on.connections.find(id);
     if (found == on.connections.end()) return;
-    auto connection = std::move(found->second);
+    auto peer = std::move(found->second);
     on.connections.erase(found);
-    on.local_ports.erase(id);
     on.connections_count.fetch_sub(1);
     if (reason.code != Errc::kClosed) log_bad_connection(on, reason);
-    if (close_listener) close_listener(id, connection->peer_address());
+    if (close_listener) close_listener(id, peer.caller.address);
   }
 
   /// At most one line a second and loop: a hostile peer must not fill the disk.
@@ -147,11 +172,11 @@ struct RemotingServer::Impl {
     }
   };
 
-  void dispatch(IoLoop& on, ConnectionId id, uint16_t local_port, Command request, size_t frame_bytes) {
-    auto* connection = on.find(id);
-    if (!connection) return;
-    if (on.stopping) return connection->release(frame_bytes);  // nobody will answer it
-    Caller caller{id, connection->peer_address(), local_port};
+  void dispatch(IoLoop& on, ConnectionId id, Command request, size_t frame_bytes) {
+    auto found = on.connections.find(id);
+    if (found == on.connections.end()) return;
+    if (on.stopping) return found->second.connection->release(frame_bytes);  // nobody will answer it
+    const Caller caller = found->second.caller;                              // the connection may go meanwhile
     auto budget = std::make_shared<Budget>(io[static_cast<size_t>(on.index)], id, frame_bytes);
     bool oneway = request.is_oneway();
     Responder respond([on = io[static_cast<size_t>(on.index)], id, oneway, budget](Command response) {
@@ -171,8 +196,8 @@ struct RemotingServer::Impl {
 
   void close_idle(IoLoop& on) {
     std::vector<ConnectionId> idle;
-    for (auto& [id, connection] : on.connections)
-      if (connection->idle_ms() > options.idle_ms_max) idle.push_back(id);
+    for (auto& [id, peer] : on.connections)
+      if (peer.connection->idle_ms() > options.idle_ms_max) idle.push_back(id);
     for (auto id : idle) {
       if (auto* connection = on.find(id)) connection->close(Error(Errc::kClosed, "idle"));
       closed(on, id, Error(Errc::kClosed, "idle"));
@@ -186,6 +211,7 @@ RemotingServer::RemotingServer(Options options, const Logger& logger)
 RemotingServer::~RemotingServer() { stop(); }
 
 void RemotingServer::set_handler(RequestHandler handler) { impl_->handler = std::move(handler); }
+void RemotingServer::set_quick_handler(QuickHandler handler) { impl_->quick_handler = std::move(handler); }
 void RemotingServer::set_close_listener(CloseListener listener) { impl_->close_listener = std::move(listener); }
 
 Status RemotingServer::start() {
@@ -236,7 +262,7 @@ void RemotingServer::stop(int64_t drain_ms) {
     bool drained = impl_->counters->inflight_bytes.load() == 0;
     for (auto& io : impl_->io) {
       loop::run_on(io->thread->loop(), [&io, &drained] {
-        for (auto& [id, connection] : io->connections) drained = drained && connection->unsent_bytes() == 0;
+        for (auto& [id, peer] : io->connections) drained = drained && peer.connection->unsent_bytes() == 0;
       });
     }
     if (drained || std::chrono::steady_clock::now() >= deadline) break;
@@ -249,7 +275,7 @@ void RemotingServer::stop(int64_t drain_ms) {
     loop::run_on(io->thread->loop(), [&io] {
       auto connections = std::move(io->connections);
       io->connections.clear();
-      for (auto& [id, connection] : connections) connection->close(Error(Errc::kClosed, "the server stops"));
+      for (auto& [id, peer] : connections) peer.connection->close(Error(Errc::kClosed, "the server stops"));
     });
     io->thread->stop_and_join();
   }

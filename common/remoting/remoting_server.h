@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "common/base/logger.h"
 #include "common/loop/event_loop.h"
 #include "common/remoting/command.h"
+#include "common/remoting/header_view.h"
 
 namespace apogee::remoting {
 
@@ -23,6 +25,8 @@ struct Caller {
   ConnectionId connection = 0;
   std::string address;      ///< "ip:port" of the peer
   uint16_t local_port = 0;  ///< the listening port it came in by
+  std::string ip_bytes{};   ///< of the peer: 4 or 16
+  uint16_t port = 0;        ///< of the peer
 };
 
 /// Answers one request, once. Copyable, callable from any thread (it posts to the connection's loop);
@@ -51,6 +55,40 @@ class Responder {
 /// Called on the IO loop of the connection; must not block. The request's opaque and serialization must
 /// reach the response (Command::response_to).
 using RequestHandler = std::function<void(const Caller& caller, Command request, Responder respond)>;
+/// Answers one request that a QuickHandler has taken, with a whole encoded frame, on the connection's loop: within the
+/// handler, or later after hold(). A plain value.
+class QuickReply {
+ public:
+  class Sender {
+   public:
+    virtual void hold(ConnectionId connection, size_t frame_bytes) = 0;
+    virtual void send(ConnectionId connection, std::string_view frame, size_t held_bytes) = 0;
+
+   protected:
+    ~Sender() = default;
+  };
+  QuickReply(Sender& sender, ConnectionId connection, size_t frame_bytes)
+      : sender_(&sender), connection_(connection), frame_bytes_(frame_bytes) {}
+  /// Keeps the request's bytes on the connection's budget until it is answered.
+  void hold() {
+    held_ = true;
+    sender_->hold(connection_, frame_bytes_);
+  }
+  void send(std::string_view frame) { sender_->send(connection_, frame, held_ ? frame_bytes_ : 0); }
+  /// Of a held one-way request.
+  void release() { send({}); }
+
+ private:
+  Sender* sender_;
+  ConnectionId connection_;
+  size_t frame_bytes_;
+  bool held_ = false;
+};
+
+/// Takes requests of the most frequent kinds before they are decoded; false: the RequestHandler is to have this one.
+/// Called on the IO loop of the connection, `loop` of so many; must not block.
+using QuickHandler = std::function<bool(size_t loop, const Caller& caller, const HeaderView& header,
+                                        std::string_view body, QuickReply reply)>;
 using CloseListener = std::function<void(ConnectionId connection, const std::string& address)>;
 using ReplyCallback = std::function<void(Result<Command> reply)>;
 
@@ -77,9 +115,10 @@ class RemotingServer {
   RemotingServer(Options options, const Logger& logger);
   ~RemotingServer();
 
-  /// Both before start().
+  /// These before start().
   void set_handler(RequestHandler handler);
   void set_close_listener(CloseListener listener);
+  void set_quick_handler(QuickHandler handler);
 
   /// Errors: kAlreadyExists when a port is taken (the message names it), kPermission, kInvalidArgument.
   [[nodiscard]] Status start();

@@ -41,7 +41,8 @@ struct HaServer::Impl : std::enable_shared_from_this<HaServer::Impl> {
         loop.run_every(loop::Milliseconds(tick_ms), [this] { for_each([](HaSession& session) { session.tick(); }); });
     log.set_replication_listener([weak = weak_from_this()] {
       auto self = weak.lock();
-      if (!self || self->pump_posted.exchange(true)) return;
+      // A session that comes looks at the log itself.
+      if (!self || !self->has_sessions || self->pump_posted.exchange(true)) return;
       self->loop.post([self] {
         self->pump_posted = false;
         self->for_each([](HaSession& session) { session.pump(); });
@@ -63,6 +64,7 @@ struct HaServer::Impl : std::enable_shared_from_this<HaServer::Impl> {
     }
     if (unproven >= kUnprovenMax) oldest->end("too many connections have proven nothing yet");
     sessions.push_back(std::make_shared<HaSession>(shared, std::move(*connection)));
+    has_sessions = true;
     sessions.back()->start();
   }
 
@@ -92,6 +94,7 @@ struct HaServer::Impl : std::enable_shared_from_this<HaServer::Impl> {
     auto found =
         std::find_if(sessions.begin(), sessions.end(), [&](const auto& each) { return each.get() == &session; });
     if (found != sessions.end()) sessions.erase(found);
+    has_sessions = !sessions.empty();
   }
 
   void for_each(const std::function<void(HaSession&)>& act) {
@@ -117,7 +120,7 @@ struct HaServer::Impl : std::enable_shared_from_this<HaServer::Impl> {
   bool started = false;
   loop::EventLoop::TimerId ticker = 0;
   std::vector<std::shared_ptr<HaSession>> sessions;  ///< in order of their coming
-  std::atomic<bool> pump_posted{false};
+  std::atomic<bool> has_sessions{false}, pump_posted{false};
 };
 
 HaServer::HaServer(Options options, ReplicatedLog& log, loop::EventLoop& loop, const Logger& logger)
