@@ -194,7 +194,7 @@ class QuickSend::Lane {
   };
 
   [[nodiscard]] bool settings_allow();
-  [[nodiscard]] KnownTopic& topic(std::string_view name);
+  [[nodiscard]] KnownTopic* topic(std::string_view name);
   Waiting& take_waiting(const Asked& asked, remoting::QuickReply& reply);
   void finish(Waiting& waiting, store::Synced how);
   void answer(const Asked& asked, int32_t code, const store::QuickPlace& place, remoting::QuickReply& reply);
@@ -241,20 +241,22 @@ bool QuickSend::Lane::settings_allow() {
   return true;
 }
 
-KnownTopic& QuickSend::Lane::topic(std::string_view name) {
+/// nullptr: there is no such topic.
+KnownTopic* QuickSend::Lane::topic(std::string_view name) {
   const uint64_t generation = parts_.topics.generation();
   if (generation != topics_generation_ || topics_.size() > kTopicsKeptMax) {
     topics_.clear();
     topics_generation_ = generation;
   }
-  if (auto found = topics_.find(name); found != topics_.end()) return found->second;
-  KnownTopic& known = topics_[std::string(name)];
+  if (auto found = topics_.find(name); found != topics_.end()) return &found->second;
   const auto config = parts_.topics.find(name);
-  known.plain = config != nullptr && check_topic_name(std::string(name)) && !is_closed_to_senders(name) &&
-                !is_retry_topic(name) && (config->perm & remoting::perm::kWrite) != 0 && config->write_queue_nums > 0 &&
+  if (config == nullptr) return nullptr;
+  KnownTopic& known = topics_[std::string(name)];
+  known.plain = check_topic_name(std::string(name)) && !is_closed_to_senders(name) && !is_retry_topic(name) &&
+                (config->perm & remoting::perm::kWrite) != 0 && config->write_queue_nums > 0 &&
                 config->topic_filter_type != remoting::TopicFilterType::kMultiTag;
   if (known.plain) known.queues = std::max(config->read_queue_nums, config->write_queue_nums);
-  return known;
+  return &known;
 }
 
 QuickSend::Lane::Waiting& QuickSend::Lane::take_waiting(const Asked& asked, remoting::QuickReply& reply) {
@@ -318,8 +320,8 @@ bool QuickSend::Lane::take(const remoting::Caller& caller, const remoting::Heade
   constexpr int32_t kUnusual = sys_flag::kTransactionMask | sys_flag::kInnerBatch | sys_flag::kNeedUnwrap;
   if ((fields.sys_flag & kUnusual) != 0 || body.size() > static_cast<size_t>(parts_.config.message_bytes_max))
     return false;
-  KnownTopic& known = topic(fields.topic);
-  if (!known.plain || fields.queue_id < 0 || fields.queue_id >= known.queues) return false;
+  KnownTopic* known = topic(fields.topic);
+  if (known == nullptr || !known->plain || fields.queue_id < 0 || fields.queue_id >= known->queues) return false;
   if (!fields.escaped_properties) {
     properties_.assign(fields.properties);
   } else if (!remoting::unescape(fields.properties, properties_)) {
@@ -332,8 +334,8 @@ bool QuickSend::Lane::take(const remoting::Caller& caller, const remoting::Heade
   const std::string_view unique_key = std::string_view(properties_).substr(key_at, plain.unique_key.size());
 
   const auto queue = static_cast<size_t>(fields.queue_id);
-  if (known.queue_keys.size() <= queue) known.queue_keys.resize(static_cast<size_t>(known.queues));
-  auto& queue_key = known.queue_keys[queue];
+  if (known->queue_keys.size() <= queue) known->queue_keys.resize(static_cast<size_t>(known->queues));
+  auto& queue_key = known->queue_keys[queue];
   if (queue_key.empty()) queue_key = store::ConsumeQueues::queue_key(fields.topic, fields.queue_id);
 
   message::RecordFields record;

@@ -13,6 +13,9 @@ std::shared_ptr<char[]> make(size_t bytes) { return std::shared_ptr<char[]>(new 
 
 LoopBuffers::Room LoopBuffers::read_room() {
   if (is_free(read_)) {
+    // Other threads may have let frames in it go: what they have read of them comes before what is written here.
+    [[maybe_unused]] auto acquired = read_;
+    acquired = nullptr;
     read_used_ = 0;
   } else if (read_ == nullptr || kReadBytes - read_used_ < kReadBytesMin) {
     read_ = make(kReadBytes);

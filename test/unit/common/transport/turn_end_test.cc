@@ -22,11 +22,13 @@ TEST_CASE("work of a turn is done once at its end", "[loop]") {
   LoopThread thread("turns");
   auto work = std::make_shared<Counted>();
   int within = -1;
+  bool current = false;
   run_on(thread.loop(), [&] {
     for (int i = 0; i < 5; ++i) thread.loop().at_turn_end(work);
     within = work->ends;
-    CHECK(EventLoop::current() == &thread.loop());
+    current = EventLoop::current() == &thread.loop();
   });
+  CHECK(current);
   CHECK(within == 0);
   run_on(thread.loop(), [] {});
   run_on(thread.loop(), [] {});
