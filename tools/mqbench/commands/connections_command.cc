@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include "tools/mqbench/commands/commands.h"
@@ -24,7 +25,7 @@ struct Call {
 int run(Call& call) {
   settle(call.send);
   const auto all = call.send.connections;
-  const auto sending = std::min(all, static_cast<int64_t>(static_cast<double>(all) * call.sending + 0.5));
+  const auto sending = std::min(all, static_cast<int64_t>(std::llround(static_cast<double>(all) * call.sending)));
   call.run.title = fmt::format("{} connections, {} of them send; {}", all, sending, describe(call.target));
   Run run(call.run);
   const auto run_number = new_run_number();
