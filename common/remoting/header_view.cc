@@ -1,6 +1,8 @@
 #include "common/remoting/header_view.h"
 
+#include <bit>
 #include <charconv>
+#include <cstring>
 
 namespace apogee::remoting {
 
@@ -13,6 +15,25 @@ int hex_digit(char c) {
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
   if (c >= 'A' && c <= 'F') return c - 'A' + 10;
   return -1;
+}
+
+constexpr uint64_t kOnes = 0x0101010101010101U;
+
+/// Has the top bit of the lowest byte that is zero, and perhaps of bytes above it.
+constexpr uint64_t zero_bytes(uint64_t word) { return (word - kOnes) & ~word & (kOnes << 7); }
+
+/// The first of both in [at, end); end when there is none. Eight bytes a step.
+const char* quote_or_backslash(const char* at, const char* end) {
+  if constexpr (std::endian::native == std::endian::little) {
+    for (; end - at >= 8; at += 8) {
+      uint64_t word = 0;
+      std::memcpy(&word, at, sizeof word);
+      const uint64_t found = zero_bytes(word ^ (kOnes * '"')) | zero_bytes(word ^ (kOnes * '\\'));
+      if (found != 0) return at + std::countr_zero(found) / 8;
+    }
+  }
+  while (at != end && *at != '"' && *at != '\\') ++at;
+  return at;
 }
 
 class Scanner {
@@ -31,17 +52,18 @@ class Scanner {
     if (!take('"')) return false;
     const char* from = at_;
     escaped = false;
-    for (; at_ != end_; ++at_) {
+    for (;;) {
+      at_ = quote_or_backslash(at_, end_);
+      if (at_ == end_) return false;
       if (*at_ == '"') {
         to = std::string_view(from, static_cast<size_t>(at_ - from));
         ++at_;
         return true;
       }
-      if (*at_ != '\\') continue;
       escaped = true;
-      if (++at_ == end_) return false;
+      if (end_ - at_ < 2) return false;
+      at_ += 2;
     }
-    return false;
   }
 
   bool name(std::string_view& to) {

@@ -71,6 +71,26 @@ TEST_CASE("a scanned header is the decoded one", "[header_view]") {
   }
 }
 
+TEST_CASE("texts of every length are scanned to their end", "[header_view]") {
+  for (size_t before = 0; before < 20; ++before) {
+    for (size_t behind = 0; behind < 20; ++behind) {
+      const std::string value = std::string(before, 'x') + "\\\"\\\\" + std::string(behind, '!') + "#]";
+      const std::string header =
+          R"({"code":1,"extFields":{"a":")" + value + R"(","b":")" + std::string(before, ']') + R"("},"opaque":2})";
+      HeaderView view;
+      REQUIRE(scan_header(header, view));
+      REQUIRE(view.field_count == 2);
+      CHECK(view.fields[0].value == value);
+      CHECK(view.fields[0].escaped);
+      CHECK(view.fields[1].value == std::string(before, ']'));
+      CHECK_FALSE(view.fields[1].escaped);
+      CHECK(check_same(frame_of(header)));
+      for (size_t cut = 0; cut < header.size(); ++cut)
+        if (scan_header(std::string_view(header).substr(0, cut), view)) FAIL("half a header was read");
+    }
+  }
+}
+
 TEST_CASE("unusual headers are left to the general reader", "[header_view]") {
   HeaderView view;
   std::string many = R"({"code":1,"extFields":{)";
