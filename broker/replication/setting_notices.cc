@@ -61,18 +61,16 @@ void SettingNotices::tell() {
 }
 
 void SettingNotices::wait(std::function<void()> then) {
-  const bool waits = parts_.acks.waits();
-  Waiting waiting{parts_.topics.data_version().counter, parts_.groups.version().counter, Clock::now() + kWaitMax,
-                  std::move(then)};
-  bool stopped = false;
+  const Waiting waiting{parts_.topics.data_version().counter, parts_.groups.version().counter, Clock::now() + kWaitMax,
+                        std::move(then)};
+  bool at_once = !parts_.acks.waits();
   {
     std::lock_guard lock(mutex_);
-    stopped = stopped_;
-    if (waits && !stopped) waiting_.push_back(std::move(waiting));
+    at_once = at_once || stopped_;
+    if (!at_once) waiting_.push_back(waiting);
   }
-  if (stopped) return waiting.then();
   tell();
-  if (!waits) return waiting.then();
+  if (at_once) return waiting.then();
   look();
   parts_.loop.post([this] { parts_.loop.run_after(kWaitMax, [this] { look(); }); });
 }
