@@ -463,7 +463,13 @@ Status Broker::Impl::start() {
     if (readers->post([shared] { (*shared)(); })) return;
     housekeeping->loop().post([shared] { (*shared)(); });
   };
-  held = std::make_unique<HeldPulls>(on_readers, static_cast<size_t>(config.held_pulls_max.get()));
+  // What has just been stored is in memory, so it is answered on the connection's own loop, without another thread.
+  auto on_its_loop = [this, on_readers](remoting::ConnectionId connection, std::function<void()> task) {
+    auto shared = std::make_shared<std::function<void()>>(std::move(task));
+    if (server == nullptr || !server->post(connection, [shared] { (*shared)(); }))
+      on_readers([shared] { (*shared)(); });
+  };
+  held = std::make_unique<HeldPulls>(on_its_loop, static_cast<size_t>(config.held_pulls_max.get()));
   requests = std::make_unique<RequestTable>(
       [this](std::function<void()> task) { return readers->post(std::move(task)); }, logger);
   const auto delay_levels = config.store_options().delay_levels_ms;

@@ -11,6 +11,7 @@ namespace {
 constexpr int32_t kUnitFlag = 1;
 constexpr int32_t kUnitSubscriptionFlag = 2;
 constexpr int64_t kMasterId = 0;
+constexpr size_t kEncodedSpare = 1'024;
 /// Topics whose routes tell brokers who is in their group, by old NameServers.
 constexpr std::string_view kMemberTopicPrefix = "rmq_sys_SYNC_BROKER_MEMBER_";
 
@@ -77,6 +78,8 @@ Result<MasterInfo> RouteTable::register_locked(const Registration& r, int64_t no
   }
 
   auto& broker = brokers_[r.broker_name];
+  const auto before = broker;
+  const bool acted = broker.enable_acting_master;
   broker.broker_name = r.broker_name;
   if (broker.cluster != r.cluster) {
     if (auto old = clusters_.find(broker.cluster); old != clusters_.end()) {
@@ -93,6 +96,7 @@ Result<MasterInfo> RouteTable::register_locked(const Registration& r, int64_t no
     each = moved ? broker.broker_addrs.erase(each) : std::next(each);
   }
   broker.broker_addrs[r.broker_id] = r.broker_address;
+  if (!(before == broker) || acted != broker.enable_acting_master) ++broker_changes_;
 
   const auto* live = liveness_.find(key);
   const bool changed = live == nullptr || live->data_version != r.topics.data_version;
@@ -120,20 +124,34 @@ Result<MasterInfo> RouteTable::register_locked(const Registration& r, int64_t no
   return answer;
 }
 
-void RouteTable::take_over_topics(const Registration& r, bool first, bool changed, bool wipe_write) {
+void RouteTable::take_over_topics(const Registration& r, bool first, bool changed_table, bool wipe_write) {
   const auto& named = r.topics.topic_config_table;
   // A table of one topic is an addition to what was registered before, not the whole.
-  if (r.delete_missing_topics && changed && named.size() > 1) {
+  if (r.delete_missing_topics && changed_table && named.size() > 1) {
     for (auto each = topics_.begin(); each != topics_.end();) {
-      if (named.count(each->first) == 0) each->second.erase(r.broker_name);
-      each = each->second.empty() ? topics_.erase(each) : std::next(each);
+      if (named.count(each->first) == 0 && each->second.queues.erase(r.broker_name) != 0) changed(each->second);
+      each = each->second.queues.empty() ? topics_.erase(each) : std::next(each);
     }
   }
+  // Both tables are in order: with many topics one is found by going on from the one before.
+  constexpr size_t kFewTopics = 64;
+  const bool walk = named.size() > kFewTopics && named.size() > topics_.size() / 8;
+  auto at = topics_.begin();
   for (const auto& [name, topic] : named) {
-    auto& queues = topics_[name];
-    if (!first && !changed && queues.count(r.broker_name) != 0) continue;
-    auto& data = queues[r.broker_name] = queue_data(r.broker_name, topic);
+    if (walk) {
+      while (at != topics_.end() && at->first < name) ++at;
+    } else {
+      at = topics_.lower_bound(name);
+    }
+    if (at == topics_.end() || at->first != name) at = topics_.emplace_hint(at, name, Topic());
+    auto& queues = at->second.queues;
+    auto known = queues.find(r.broker_name);
+    if (!first && !changed_table && known != queues.end()) continue;
+    auto data = queue_data(r.broker_name, topic);
     if (wipe_write) data.perm &= ~remoting::perm::kWrite;
+    if (known != queues.end() && known->second == data) continue;
+    queues[r.broker_name] = std::move(data);
+    changed(at->second);
   }
 }
 
@@ -155,6 +173,7 @@ bool RouteTable::unregister_locked(const std::string& cluster, const std::string
   if (found == brokers_.end()) return was_alive;
   auto& addresses = found->second.broker_addrs;
   const bool was_first = !addresses.empty() && addresses.begin()->second == address;
+  ++broker_changes_;
   for (auto each = addresses.begin(); each != addresses.end();)
     each = each->second == address ? addresses.erase(each) : std::next(each);
   if (!addresses.empty()) {
@@ -184,8 +203,8 @@ bool RouteTable::remove_address(const BrokerKey& broker, Changes& changes) {
 
 void RouteTable::remove_topics_of(const std::string& broker_name) {
   for (auto each = topics_.begin(); each != topics_.end();) {
-    each->second.erase(broker_name);
-    each = each->second.empty() ? topics_.erase(each) : std::next(each);
+    if (each->second.queues.erase(broker_name) != 0) changed(each->second);
+    each = each->second.queues.empty() ? topics_.erase(each) : std::next(each);
   }
 }
 
@@ -237,12 +256,15 @@ RouteTable::VersionAnswer RouteTable::compare_version(const BrokerKey& broker, c
 }
 
 std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& topic, bool acting_masters) const {
-  if (topic.rfind(kMemberTopicPrefix, 0) == 0) acting_masters = false;
   std::shared_lock lock(mutex_);
   auto found = topics_.find(topic);
   if (found == topics_.end()) return std::nullopt;
+  return route_locked(found->second, acting_masters && topic.rfind(kMemberTopicPrefix, 0) != 0);
+}
+
+std::optional<remoting::TopicRouteData> RouteTable::route_locked(const Topic& topic, bool acting_masters) const {
   remoting::TopicRouteData route;
-  for (const auto& [broker_name, queues] : found->second) {
+  for (const auto& [broker_name, queues] : topic.queues) {
     route.queue_datas.push_back(queues);
     auto broker = brokers_.find(broker_name);
     if (broker == brokers_.end()) continue;
@@ -257,6 +279,33 @@ std::optional<remoting::TopicRouteData> RouteTable::route(const std::string& top
   }
   if (route.broker_datas.empty()) return std::nullopt;
   return route;
+}
+
+std::optional<SharedBytes> RouteTable::encoded_route(std::string_view topic, bool acting_masters,
+                                                     RouteForm form) const {
+  if (topic.rfind(kMemberTopicPrefix, 0) == 0) acting_masters = false;
+  const size_t index = (form == RouteForm::kForOldClients ? 2 : 0) + (acting_masters ? 1 : 0);
+  std::shared_lock lock(mutex_);
+  auto found = topics_.find(topic);
+  if (found == topics_.end()) return std::nullopt;
+  {
+    std::shared_lock reading(encoded_mutex_);
+    if (auto kept = encoded_.find(topic); kept != encoded_.end()) {
+      const Encoded& encoded = kept->second[index];
+      if (encoded.topic_changes == found->second.changes && encoded.broker_changes == broker_changes_ &&
+          !encoded.body.empty())
+        return encoded.body;
+    }
+  }
+  auto route = route_locked(found->second, acting_masters);
+  if (!route) return std::nullopt;
+  auto body = SharedBytes::from(form == RouteForm::kStandard ? remoting::encode(*route)
+                                                             : remoting::encode_for_old_clients(*route));
+  std::unique_lock writing(encoded_mutex_);
+  // Of topics that have gone little may be left.
+  if (encoded_.size() > 2 * topics_.size() + kEncodedSpare) encoded_.clear();
+  encoded_[std::string(topic)][index] = {found->second.changes, broker_changes_, body};
+  return body;
 }
 
 remoting::ClusterInfo RouteTable::cluster_info() const {
@@ -282,7 +331,10 @@ Status RouteTable::register_topic(const std::string& topic, const std::vector<re
   for (const auto& each : queues)
     if (brokers_.count(each.broker_name) == 0)
       return Error{Errc::kNotFound, fmt::format("the broker {} is not registered", each.broker_name)};
-  for (const auto& each : queues) topics_[topic][each.broker_name] = each;
+  if (queues.empty()) return {};
+  auto& entry = topics_[topic];
+  for (const auto& each : queues) entry.queues[each.broker_name] = each;
+  changed(entry);
   return {};
 }
 
@@ -296,16 +348,18 @@ void RouteTable::delete_topic(const std::string& topic, const std::string& clust
   }
   auto names = clusters_.find(cluster);
   if (names == clusters_.end()) return;
-  for (const auto& name : names->second) found->second.erase(name);
-  if (found->second.empty()) topics_.erase(found);
+  for (const auto& name : names->second) found->second.queues.erase(name);
+  changed(found->second);
+  if (found->second.queues.empty()) topics_.erase(found);
 }
 
 int32_t RouteTable::change_permission(const std::string& broker_name, int32_t clear, int32_t set) {
   int32_t count = 0;
-  for (auto& [topic, queues] : topics_) {
-    auto found = queues.find(broker_name);
-    if (found == queues.end()) continue;
+  for (auto& [name, topic] : topics_) {
+    auto found = topic.queues.find(broker_name);
+    if (found == topic.queues.end()) continue;
     found->second.perm = (found->second.perm & ~clear) | set;
+    changed(topic);
     ++count;
   }
   return count;
@@ -334,10 +388,10 @@ std::vector<std::string> RouteTable::topics_of_cluster(const std::string& cluste
   std::vector<std::string> names;
   auto members = clusters_.find(cluster);
   if (members == clusters_.end()) return names;
-  for (const auto& [topic, queues] : topics_) {
-    if (std::any_of(queues.begin(), queues.end(),
+  for (const auto& [name, topic] : topics_) {
+    if (std::any_of(topic.queues.begin(), topic.queues.end(),
                     [&](const auto& each) { return members->second.count(each.first) != 0; }))
-      names.push_back(topic);
+      names.push_back(name);
   }
   return names;
 }
@@ -362,14 +416,14 @@ RouteTable::SystemTopics RouteTable::system_topics() const {
 std::vector<std::string> RouteTable::unit_topics(UnitKind kind) const {
   std::shared_lock lock(mutex_);
   std::vector<std::string> names;
-  for (const auto& [topic, queues] : topics_) {
-    if (queues.empty()) continue;
-    const int32_t flags = queues.begin()->second.topic_sys_flag;
+  for (const auto& [name, topic] : topics_) {
+    if (topic.queues.empty()) continue;
+    const int32_t flags = topic.queues.begin()->second.topic_sys_flag;
     const bool unit = (flags & kUnitFlag) != 0, subscription = (flags & kUnitSubscriptionFlag) != 0;
     const bool wanted = kind == UnitKind::kUnit               ? unit
                         : kind == UnitKind::kUnitSubscription ? subscription
                                                               : subscription && !unit;
-    if (wanted) names.push_back(topic);
+    if (wanted) names.push_back(name);
   }
   return names;
 }

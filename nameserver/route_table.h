@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -8,9 +9,11 @@
 #include <shared_mutex>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "apogee/result.h"
+#include "common/base/bytes.h"
 #include "common/remoting/bodies/register_broker_body.h"
 #include "common/remoting/bodies/route_bodies.h"
 #include "nameserver/broker_liveness.h"
@@ -81,6 +84,10 @@ class RouteTable {
   /// slave with the smallest id is shown as id 0, if it may act and nobody may write there.
   [[nodiscard]] std::optional<remoting::TopicRouteData> route(const std::string& topic,
                                                               bool acting_masters = false) const;
+  enum class RouteForm : uint8_t { kStandard, kForOldClients };
+  /// The same, encoded; kept until the topic or a broker changes.
+  [[nodiscard]] std::optional<SharedBytes> encoded_route(std::string_view topic, bool acting_masters,
+                                                         RouteForm form) const;
   [[nodiscard]] remoting::ClusterInfo cluster_info() const;
   [[nodiscard]] remoting::BrokerMemberGroup members(const std::string& cluster, const std::string& broker_name) const;
 
@@ -105,14 +112,31 @@ class RouteTable {
   [[nodiscard]] std::vector<std::string> unit_topics(UnitKind kind) const;
 
  private:
+  struct TextHash {
+    using is_transparent = void;
+    size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
+  };
   using QueuesByBroker = std::map<std::string, remoting::QueueData>;
+  struct Topic {
+    QueuesByBroker queues;
+    uint64_t changes = 0;  ///< another number after each change of the queues
+  };
+  using Topics = std::map<std::string, Topic, std::less<>>;
+  struct Encoded {
+    uint64_t topic_changes = 0, broker_changes = 0;
+    SharedBytes body;
+  };
+  /// By form, with and without acting masters.
+  using EncodedForms = std::array<Encoded, 4>;
 
   using Changes = std::vector<MinIdChange>;
 
   void tell(const Changes& changes) const;  // without mutex_
+  [[nodiscard]] std::optional<remoting::TopicRouteData> route_locked(const Topic& topic, bool acting_masters) const;
+  void changed(Topic& topic) { topic.changes = ++topic_changes_; }
   // All with mutex_ held.
   [[nodiscard]] Result<MasterInfo> register_locked(const Registration& registration, int64_t now_ms, Changes& changes);
-  void take_over_topics(const Registration& registration, bool first, bool changed, bool wipe_write);
+  void take_over_topics(const Registration& registration, bool first, bool changed_table, bool wipe_write);
   bool unregister_locked(const std::string& cluster, const std::string& broker_name, const std::string& address,
                          Changes& changes);
   bool remove_address(const BrokerKey& broker, Changes& changes);
@@ -121,10 +145,14 @@ class RouteTable {
 
   std::function<void(const MinIdChange&)> min_id_listener_;
   mutable std::shared_mutex mutex_;  // guards everything below
-  std::map<std::string, QueuesByBroker> topics_;
+  Topics topics_;
+  uint64_t topic_changes_ = 0, broker_changes_ = 0;
   std::map<std::string, remoting::BrokerData> brokers_;
   std::map<std::string, std::set<std::string>> clusters_;
   BrokerLiveness liveness_;
+
+  mutable std::shared_mutex encoded_mutex_;                                                   // after mutex_
+  mutable std::unordered_map<std::string, EncodedForms, TextHash, std::equal_to<>> encoded_;  // guarded by it
 };
 
 }  // namespace apogee::nameserver

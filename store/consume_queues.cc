@@ -365,37 +365,66 @@ QueueFloor ConsumeQueue::floor() const {
 }
 
 std::vector<QueueEntry> ConsumeQueue::read(QueueOffset from, int64_t count) const {
+  std::vector<QueueEntry> entries;
+  read(from, count, entries);
+  return entries;
+}
+
+void ConsumeQueue::read(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const {
+  to.clear();
   {
     std::lock_guard lock(tail_mutex_);
     QueueOffset next = next_.load(std::memory_order_relaxed);
     count = std::min({count, next - from, kReadEntriesMax});
-    if (count <= 0 || from < min()) return {};
+    if (count <= 0 || from < min()) return;
     auto tail_first = next - static_cast<QueueOffset>(tail_.size());
     if (from >= tail_first) {
       auto begin = tail_.begin() + (from - tail_first);
-      return {begin, begin + count};
+      to.assign(begin, begin + count);
+      return;
     }
   }
-  return read_files(from, count);
+  read_files(from, count, to);
 }
 
 std::vector<QueueEntry> ConsumeQueue::read_files(QueueOffset from, int64_t count) const {
   std::vector<QueueEntry> entries;
-  std::string raw;
+  read_files(from, count, entries);
+  return entries;
+}
+
+void ConsumeQueue::read_files(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const {
+  constexpr int64_t kAtOnce = 256;
+  char raw[kAtOnce * kQueueEntryBytes];
+  to.reserve(to.size() + static_cast<size_t>(std::max<int64_t>(count, 0)));
   while (count > 0) {
-    int64_t part = std::min(count, entries_per_file_ - from % entries_per_file_);
-    auto file = open_files_.get(path_of(from), io::OpenMode::kExisting);
+    const int64_t part = std::min({count, entries_per_file_ - from % entries_per_file_, kAtOnce});
+    auto file = file_to_read(from);
     if (!file) break;
-    raw.resize(static_cast<size_t>(part * kQueueEntryBytes));
-    auto bytes = (*file)->read_at(from % entries_per_file_ * kQueueEntryBytes, raw.data(), raw.size());
+    const auto wanted = static_cast<size_t>(part * kQueueEntryBytes);
+    auto bytes = file->read_at(from % entries_per_file_ * kQueueEntryBytes, raw, wanted);
     if (!bytes) break;
-    for (size_t at = 0; at + kQueueEntryBytes <= *bytes; at += kQueueEntryBytes)
-      entries.push_back(decode_entry(raw.data() + at));
-    if (*bytes < raw.size()) break;
+    for (size_t at = 0; at + kQueueEntryBytes <= *bytes; at += kQueueEntryBytes) to.push_back(decode_entry(raw + at));
+    if (*bytes < wanted) break;
     from += part;
     count -= part;
   }
-  return entries;
+}
+
+/// Nullptr: it is not there. The name of a file that is open already is not put together.
+std::shared_ptr<io::File> ConsumeQueue::file_to_read(QueueOffset offset) const {
+  const QueueOffset begin = offset / entries_per_file_ * entries_per_file_;
+  {
+    std::lock_guard lock(tail_mutex_);
+    if (read_file_begin_ == begin)
+      if (auto file = read_file_.lock()) return file;
+  }
+  auto opened = open_files_.get(path_of(offset), io::OpenMode::kExisting);
+  if (!opened) return nullptr;
+  std::lock_guard lock(tail_mutex_);
+  read_file_ = *opened;
+  read_file_begin_ = begin;
+  return std::move(*opened);
 }
 
 ConsumeQueues::ConsumeQueues(std::string directory, std::string trash, int64_t file_bytes, io::FileSystem& files,

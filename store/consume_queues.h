@@ -65,6 +65,8 @@ class ConsumeQueue {
   [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max = 0);
   /// Up to `count` entries from an offset within [min, max).
   [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
+  /// The same into a vector that is used again and again.
+  void read(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const;
   /// Its files are gone or going; a late append() writes nothing.
   void set_removed() { removed_ = true; }
 
@@ -88,6 +90,8 @@ class ConsumeQueue {
   [[nodiscard]] Result<QueueOffset> find_from(LogOffset begin, LogOffset& record_there) const;
   [[nodiscard]] Status fill_in(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
+  void read_files(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const;
+  [[nodiscard]] std::shared_ptr<io::File> file_to_read(QueueOffset offset) const;
 
   const std::string directory_;
   const int64_t entries_per_file_;
@@ -107,6 +111,9 @@ class ConsumeQueue {
   std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;
   std::deque<QueueEntry> tail_;  // guarded by tail_mutex_: the entries just below next_
+  // Guarded by tail_mutex_: the file that was read last, as long as it is open, and where it begins.
+  mutable std::weak_ptr<io::File> read_file_;
+  mutable QueueOffset read_file_begin_ = -1;
 };
 
 struct ExpiredQueue {

@@ -71,6 +71,7 @@ class FileMessageStore final : public MessageStore {
   void set_retention(const RetentionOptions& options) override { retention_.set_options(options); }
   void set_message_bytes_max(int64_t bytes) override { message_bytes_max_.store(bytes, std::memory_order_relaxed); }
   StoreFigures figures() override;
+  LogOffset log_end() override { return log_.end(); }
   bool writable(std::string* why) override { return log_.writable(why); }
   ReplicatedLog& replicated_log() override { return replicated_; }
   [[nodiscard]] const LogFiles& log_files() const { return log_.files(); }

@@ -181,6 +181,7 @@ struct GetLimits {
   int32_t count_max = 32;
   int64_t bytes_max = 256 * 1024;   ///< the first message always goes
   RecordFilter record_filter = {};  ///< asked about what the tags filter lets pass; costs a read of the record
+  bool only_from_memory = false;    ///< what would wait for the disk is not read: GetResult::on_disk
 };
 /// Whether an entry with this tags code may be delivered; empty function = all.
 using TagsCodeFilter = std::function<bool(int64_t tags_code)>;
@@ -193,6 +194,7 @@ struct GetResult {
   /// Raw records, each pinned in the mapping for as long as it is held.
   std::vector<SharedBytes> records;
   int64_t bytes = 0;
+  bool on_disk = false;  ///< nothing was read, because a record that is wanted is not in memory
 };
 
 enum class TimeBoundary : uint8_t { kLower, kUpper };
@@ -325,6 +327,8 @@ class MessageStore {
   /// Of bodies, in bytes; from the next append on.
   virtual void set_message_bytes_max(int64_t bytes) = 0;
   [[nodiscard]] virtual StoreFigures figures() = 0;
+  /// StoreFigures::log_max_offset alone, which is cheap.
+  [[nodiscard]] virtual LogOffset log_end() { return figures().log_max_offset; }
   /// False while writes are refused (disk full, I/O error, stopping); why, for a remark.
   [[nodiscard]] virtual bool writable(std::string* why = nullptr) = 0;
   /// The log as replication sees it; lives as long as the store.

@@ -13,6 +13,9 @@ namespace {
 
 /// Entries looked at by one get(), whatever the filter leaves of them; as in Apache RocketMQ.
 constexpr int64_t kEntriesScannedMin = 800;
+/// The end of the log that is not asked about whether it is in memory.
+constexpr LogOffset kRecentBytes = 32 << 20;
+constexpr LogOffset kStretchBytes = 512 << 10;
 /// Wrong entries that follow one another are repaired together, so many at a time.
 constexpr QueueOffset kRunMax = 4096;
 
@@ -20,17 +23,42 @@ bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntr
 
 }  // namespace
 
-QueueReader::Found QueueReader::look_up(const QueueEntry& entry, std::string_view topic, int32_t queue_id,
-                                        QueueOffset offset, SharedBytes* record) const {
+std::string_view QueueReader::bytes_of(Cursor& cursor, const QueueEntry& entry) const {
+  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  if (at < 0 || entry.record_bytes < 0 || end > cursor.readable_end) return {};
+  if (!cursor.file || at < cursor.file->begin || at >= cursor.file->end()) cursor.file = parts_.log.files().at(at);
+  if (!cursor.file || end > cursor.file->end()) return {};
+  return cursor.file->bytes_from(at).substr(0, static_cast<size_t>(entry.record_bytes));
+}
+
+QueueReader::Found QueueReader::look_up(Cursor& cursor, const QueueEntry& entry, std::string_view topic,
+                                        int32_t queue_id, QueueOffset offset, SharedBytes* record) const {
   if (is_blank(entry)) return Found::kGone;
-  auto bytes = parts_.log.read(entry.physical_offset, entry.record_bytes);
-  if (bytes && is_record_of(bytes->bytes, entry.physical_offset, topic, queue_id, offset,
-                            entry.physical_offset < checked_below_)) {
-    *record = std::move(*bytes);
+  const auto bytes = bytes_of(cursor, entry);
+  if (is_record_of(bytes, entry.physical_offset, topic, queue_id, offset, entry.physical_offset < checked_below_)) {
+    *record = SharedBytes(cursor.file->map, bytes);
     return Found::kMessage;
   }
   // A file that retention has taken away since the entry was read.
   return entry.physical_offset > 0 && entry.physical_offset < parts_.log.begin() ? Found::kGone : Found::kWrong;
+}
+
+/// Whether the entry's record is in memory; with `load` it is read into it. What was written lately is taken to be
+/// there. What follows is looked at with it: mostly the next records lie there.
+bool QueueReader::in_memory(Cursor& cursor, const QueueEntry& entry, bool load) const {
+  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  if (at >= cursor.readable_end - kRecentBytes || (at >= cursor.present_from && end <= cursor.present_to)) return true;
+  if (is_blank(entry) || bytes_of(cursor, entry).empty()) return true;  // there is nothing to read
+  const LogOffset stretch_end = std::max(end, std::min({at + kStretchBytes, cursor.file->end(), cursor.readable_end}));
+  const auto offset = static_cast<size_t>(at - cursor.file->begin);
+  const auto& map = *cursor.file->map;
+  const bool present = load ? cursor.file->map->load(offset, static_cast<size_t>(stretch_end - at))
+                            : map.in_memory(offset, static_cast<size_t>(stretch_end - at));
+  if (present) {
+    cursor.present_from = at;
+    cursor.present_to = stretch_end;
+  }
+  return present || load || map.in_memory(offset, static_cast<size_t>(entry.record_bytes));
 }
 
 /// Notes an entry for repair. False: that was tried in vain.
@@ -63,10 +91,13 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
   if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
 
   const bool filtered = filter || limits.record_filter;
-  auto entries =
-      queue->read(offset, filtered ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max);
+  static thread_local std::vector<QueueEntry> entries;
+  queue->read(offset, filtered ? std::max<int64_t>(kEntriesScannedMin, limits.count_max) : limits.count_max, entries);
   if (entries.empty())
     return answer(GetStatus::kOffsetFoundNull, (offset / parts_.entries_per_file + 1) * parts_.entries_per_file);
+  Cursor cursor;
+  cursor.readable_end = parts_.log.readable_end();
+  result.records.reserve(filtered ? 0 : entries.size());
   QueueOffset next = offset;
   bool removed = false;
   for (const auto& entry : entries) {
@@ -78,8 +109,12 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
       continue;
     }
     if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
+    if (!in_memory(cursor, entry, !limits.only_from_memory)) {
+      result.on_disk = result.records.empty();
+      break;
+    }
     SharedBytes record;
-    auto found = look_up(entry, topic, queue_id, next, &record);
+    auto found = look_up(cursor, entry, topic, queue_id, next, &record);
     if (found == Found::kWrong && suspect(topic, queue_id, next)) {
       removed = true;
       break;
@@ -141,7 +176,9 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
   };
   auto good = [&](QueueOffset at) {
     SharedBytes record;
-    return look_up(entry_at(at), topic, queue_id, at, &record) == Found::kMessage;
+    Cursor cursor;
+    cursor.readable_end = parts_.log.readable_end();
+    return look_up(cursor, entry_at(at), topic, queue_id, at, &record) == Found::kMessage;
   };
   QueueOffset first = offset, last = offset;
   while (first > queue->min() && offset - first < kRunMax && !good(first - 1)) --first;

@@ -58,8 +58,17 @@ class QueueReader {
  private:
   using Place = std::tuple<std::string, int32_t, QueueOffset>;
   enum class Found : uint8_t { kMessage, kGone, kWrong };
-  [[nodiscard]] Found look_up(const QueueEntry& entry, std::string_view topic, int32_t queue_id, QueueOffset offset,
-                              SharedBytes* record) const;
+  /// What one get() keeps between records: the file that the last one lay in.
+  struct Cursor {
+    std::shared_ptr<LogFile> file;
+    LogOffset readable_end = 0;
+    LogOffset present_from = 0, present_to = 0;  ///< known to be in memory
+  };
+  [[nodiscard]] Found look_up(Cursor& cursor, const QueueEntry& entry, std::string_view topic, int32_t queue_id,
+                              QueueOffset offset, SharedBytes* record) const;
+  /// The bytes of an entry's record; empty when the log does not have them.
+  [[nodiscard]] std::string_view bytes_of(Cursor& cursor, const QueueEntry& entry) const;
+  [[nodiscard]] bool in_memory(Cursor& cursor, const QueueEntry& entry, bool load) const;
   [[nodiscard]] bool suspect(std::string_view topic, int32_t queue_id, QueueOffset offset);
   void note_damage(const QueueEntry& entry, const std::string& topic, int32_t queue_id, QueueOffset offset) const;
   void repair_run(const Place& place, const std::function<bool()>& stopping);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "broker/handlers/request_fields.h"
+#include "common/base/bytes.h"
 #include "common/base/hash.h"
 #include "common/base/text.h"
 #include "common/message/message_record.h"
@@ -135,15 +136,20 @@ std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& re
   return without_sql(type);
 }
 
+bool PullOperation::filters_by_properties(const PullRequest& request, const Wanted& wanted) const {
+  if (wanted.subscription->class_filter_mode) return false;
+  return wanted.sql != nullptr ||
+         (parts_.config.filter_retry && parts_.filters.enabled() && is_retry_topic(request.topic) &&
+          request.topic.compare(kRetryTopicPrefix.size(), std::string::npos, request.group) == 0);
+}
+
 store::RecordFilter PullOperation::record_filter(const PullRequest& request, const Wanted& wanted) const {
-  if (wanted.subscription->class_filter_mode) return nullptr;
+  if (!filters_by_properties(request, wanted)) return nullptr;
   if (wanted.sql != nullptr)
     return [sql = wanted.sql](std::string_view bytes) {
       const auto record = message::decode_record(bytes);
       return !record || sql->matches(record->properties);
     };
-  if (!parts_.config.filter_retry || !parts_.filters.enabled() || request.topic != retry_topic_of(request.group))
-    return nullptr;
   return [filters = &parts_.filters, group = request.group](std::string_view bytes) {
     const auto record = message::decode_record(bytes);
     return !record || filters->matches_retry(group, record->properties);
@@ -173,9 +179,14 @@ void PullOperation::run(const RequestPtr& request, Done done, Progress progress)
   }
   if (auto why = parts_.limits.refuse_consumption(request->group, request->connection))
     return done(refused(code::kFlowControl, std::move(*why)));
-  // What was held is on a reader already.
-  if (!progress.first || !parts_.post_reader || !record_filter(*request, wanted))
-    return read(request, done, progress, wanted);
+  progress.may_wait = !parts_.post_reader;
+  if (progress.may_wait || !filters_by_properties(*request, wanted)) return read(request, done, progress, wanted);
+  read_elsewhere(request, done, progress, wanted);
+}
+
+void PullOperation::read_elsewhere(const RequestPtr& request, const Done& done, Progress progress,
+                                   const Wanted& wanted) {
+  progress.may_wait = true;
   if (!parts_.post_reader([this, request, done, progress, wanted] { read(request, done, progress, wanted); }))
     done(refused(code::kSystemBusy, "[OVERLOAD]system busy, start flow control for a while"));
 }
@@ -189,7 +200,9 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
   limits.count_max = std::min(request->count_max, parts_.config.transfer_count_max.get());
   limits.bytes_max = std::min(request->bytes_max, parts_.config.transfer_bytes_max.get());
   limits.record_filter = record_filter(*request, wanted);
+  limits.only_from_memory = !progress.may_wait;
   auto got = parts_.store.get(request->topic, request->queue_id, progress.next, limits, filter);
+  if (got.on_disk) return read_elsewhere(request, done, progress, wanted);
   if (progress.first && request->commit_offset && *request->commit_offset >= 0)
     parts_.offsets.commit(request->group, request->topic, request->queue_id, *request->commit_offset);
 
@@ -223,8 +236,8 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
     parts_.stats.on_get(request->group, request->topic, static_cast<int64_t>(got.records.size()), got.bytes,
                         now - begin_ms);
     if (!got.records.empty())
-      if (auto last = message::decode_record(got.records.back().bytes))
-        parts_.stats.on_get_latency(request->group, request->topic, request->queue_id, now - last->store_timestamp_ms);
+      parts_.stats.on_get_latency(request->group, request->topic, request->queue_id,
+                                  now - message::store_timestamp_of(got.records.back().bytes));
     answer.records = std::move(got.records);
     answer.suggested_broker_id = suggested_broker(*request, answer);
   } else {
@@ -242,10 +255,10 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
 // Who reads what has left the memory is better served by a slave.
 int64_t PullOperation::suggested_broker(const PullRequest& request, const PullAnswer& answer) const {
   if (!parts_.config.slave_read || answer.records.empty()) return 0;
-  const auto last = message::decode_record(answer.records.back().bytes);
+  const auto last = load_be<int64_t>(answer.records.back().bytes.data() + message::kPhysicalOffsetPosition);
   const auto group = parts_.groups.find(request.group);
-  if (!last || group == nullptr) return 0;
-  const bool slow = parts_.store.figures().log_max_offset - last->physical_offset > parts_.hot_bytes;
+  if (group == nullptr) return 0;
+  const bool slow = parts_.store.log_end() - last > parts_.hot_bytes;
   return slow ? group->which_broker_when_consume_slowly : group->broker_id;
 }
 
@@ -266,6 +279,28 @@ bool PullOperation::hold(const RequestPtr& request, const Done& done, store::Tag
     parts_.held.wake(request->topic, request->queue_id, id);
   return true;
 }
+
+namespace {
+
+/// Records that follow one another in memory become one part, which costs less to send. Takes the first one out.
+SharedBytes join_neighbours(std::vector<SharedBytes>& records) {
+  SharedBytes first = std::move(records.front());
+  SharedBytes* last = &first;
+  size_t kept = 0;
+  for (size_t i = 1; i < records.size(); ++i) {
+    auto& record = records[i];
+    if (last->bytes.data() + last->size() == record.bytes.data() && last->owner == record.owner) {
+      last->bytes = std::string_view(last->bytes.data(), last->size() + record.size());
+      continue;
+    }
+    records[kept] = std::move(record);
+    last = &records[kept++];
+  }
+  records.resize(kept);
+  return first;
+}
+
+}  // namespace
 
 void PullHandlers::pull(const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
   RequestFields fields(request);
@@ -307,8 +342,7 @@ void PullHandlers::pull(const remoting::Caller& caller, remoting::Command reques
                     }
                     if (answer.forbidden_type != 0) response.ext.set("forbiddenType", answer.forbidden_type);
                     if (!answer.records.empty()) {
-                      response.body = std::move(answer.records.front());
-                      answer.records.erase(answer.records.begin());
+                      response.body = join_neighbours(answer.records);
                       response.body_tail = std::move(answer.records);
                     }
                     respond(std::move(response));

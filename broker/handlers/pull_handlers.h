@@ -71,8 +71,8 @@ class PullOperation {
     RateLimits& limits;
     std::string broker_ip;
     NowMs now_ms = system_now_ms;
-    /// Runs a task on the reader pool, false when that is full; empty: filters that read messages run where the pull
-    /// came in.
+    /// Runs a task on the reader pool, false when that is full; empty: what reads from the disk or filters by
+    /// properties runs where the pull came in.
     std::function<bool(std::function<void()>)> post_reader;
     int64_t hot_bytes = INT64_MAX;       ///< end of the log that is taken to be in memory
     OffsetMovedEvents* moved = nullptr;  ///< nullptr: offsets that are corrected are told to nobody
@@ -93,12 +93,15 @@ class PullOperation {
     bool first = true;            ///< it was not held yet
     store::QueueOffset next = 0;  ///< where to read; nothing before matches
     int64_t deadline_ms = 0;      ///< of holding it
+    bool may_wait = false;        ///< for the disk: it is on a reader
   };
   void run(const RequestPtr& request, Done done, Progress progress);
   void read(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted);
   [[nodiscard]] std::optional<PullAnswer> refuse(const PullRequest& request) const;
   [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request, Wanted& wanted) const;
+  [[nodiscard]] bool filters_by_properties(const PullRequest& request, const Wanted& wanted) const;
   [[nodiscard]] store::RecordFilter record_filter(const PullRequest& request, const Wanted& wanted) const;
+  void read_elsewhere(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted);
   [[nodiscard]] int64_t suggested_broker(const PullRequest& request, const PullAnswer& answer) const;
   [[nodiscard]] bool hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
                           store::QueueOffset end, Progress progress);

@@ -45,7 +45,7 @@ HeldPulls::Pull HeldPulls::take(Shard& shard, std::map<Id, Pull>::iterator at) {
 }
 
 void HeldPulls::resume(std::vector<Pull> pulls) {
-  for (auto& pull : pulls) post_(std::move(pull.resume));
+  for (auto& pull : pulls) post_(pull.connection, std::move(pull.resume));
 }
 
 void HeldPulls::wake(std::string_view topic, int32_t queue_id, Id id) {

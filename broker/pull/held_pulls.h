@@ -24,8 +24,8 @@ namespace apogee::broker {
 /// held for map operations and tag comparisons only.
 class HeldPulls {
  public:
-  /// Runs a task soon, on a thread that may read the log; never on the calling thread.
-  using Post = std::function<void(std::function<void()>)>;
+  /// Runs a task soon, where the connection's pulls are answered; never within the call.
+  using Post = std::function<void(remoting::ConnectionId connection, std::function<void()> task)>;
   using Id = uint64_t;
 
   struct Pull {

@@ -1,5 +1,7 @@
 #include "common/base/hash.h"
 
+#include <cstring>
+
 #include "common/base/text.h"
 
 namespace apogee {
@@ -63,6 +65,14 @@ std::string to_valid_utf8(std::string_view text) {
 
 bool is_utf8(std::string_view text) {
   while (!text.empty()) {
+    // Most texts are ASCII, eight bytes of which are looked at at once.
+    uint64_t eight = 0;
+    while (text.size() >= sizeof eight) {
+      std::memcpy(&eight, text.data(), sizeof eight);
+      if ((eight & 0x8080808080808080ULL) != 0) break;
+      text.remove_prefix(sizeof eight);
+    }
+    if (text.empty()) break;
     bool replacement = text.substr(0, 3) == "\xEF\xBF\xBD";
     if (take_code_point(text) == 0xFFFD && !replacement) return false;
   }

@@ -21,6 +21,17 @@ class MappedRegion {
   /// no way to do it ahead of time: then the faults come with the appends. False: the pages cannot be had now (no
   /// room, an I/O error), and touching them may raise SIGBUS.
   virtual bool populate(size_t offset, size_t bytes) = 0;
+  /// Whether all of these pages are in memory, so that reading them waits for no disk; may be out of date at once. True
+  /// also where that cannot be told.
+  [[nodiscard]] virtual bool in_memory(size_t offset, size_t bytes) const {
+    (void)offset, (void)bytes;
+    return true;
+  }
+  /// Reads the pages into memory, and waits for it. False: they cannot be read, and touching them may raise SIGBUS.
+  virtual bool load(size_t offset, size_t bytes) {
+    (void)offset, (void)bytes;
+    return true;
+  }
   /// Keeps all pages in memory, mlock(2). False when the limit RLIMIT_MEMLOCK or the kernel refuses.
   virtual bool lock_in_memory() { return false; }
 };

@@ -13,6 +13,9 @@
 
 #include "common/io/file_system.h"
 
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#endif
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23
 #endif
@@ -38,6 +41,25 @@ class PosixRegion final : public MappedRegion {
     size_t begin = offset - offset % kPageBytes;
     size_t end = std::min(bytes_, offset + bytes);
     if (begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_WRITE) == 0) return true;
+    return errno == EINVAL || errno == ENOSYS;
+  }
+  bool in_memory(size_t offset, size_t bytes) const override {
+    constexpr size_t kPagesAtOnce = 512;
+    unsigned char pages[kPagesAtOnce];
+    const size_t end = std::min(bytes_, offset + bytes);
+    for (size_t at = offset - offset % kPageBytes; at < end;) {
+      const size_t part = std::min(end - at, kPagesAtOnce * kPageBytes);
+      const size_t count = (part + kPageBytes - 1) / kPageBytes;
+      if (::mincore(data_ + at, part, pages) != 0) return true;
+      if (std::any_of(pages, pages + count, [](unsigned char page) { return (page & 1) == 0; })) return false;
+      at += part;
+    }
+    return true;
+  }
+  bool load(size_t offset, size_t bytes) override {
+    const size_t begin = offset - offset % kPageBytes;
+    const size_t end = std::min(bytes_, offset + bytes);
+    if (begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_READ) == 0) return true;
     return errno == EINVAL || errno == ENOSYS;
   }
   bool lock_in_memory() override { return ::mlock(data_, bytes_) == 0; }

@@ -108,6 +108,11 @@ Result<RecordView> decode_record(std::string_view bytes) {
   return record;
 }
 
+int64_t store_timestamp_of(std::string_view record) {
+  const bool v6 = (load_be<int32_t>(record.data() + kSysFlagPosition) & sys_flag::kBornHostV6) != 0;
+  return load_be<int64_t>(record.data() + kBornHostPosition + (v6 ? 20 : 8));
+}
+
 bool body_crc_matches(const RecordView& record) {
   return record.body.empty() || crc32_31(record.body) == record.body_crc;
 }

@@ -61,6 +61,8 @@ struct RecordView {
 /// Decodes the record at the beginning of `bytes`, which may go on behind it. Does not read the body.
 /// Error: kCorrupt, naming the field.
 [[nodiscard]] Result<RecordView> decode_record(std::string_view bytes);
+/// The store time of a record that is known to be one.
+[[nodiscard]] int64_t store_timestamp_of(std::string_view record);
 /// Whether the body is the one that the record was written with.
 [[nodiscard]] bool body_crc_matches(const RecordView& record);
 /// Splits concatenated records, as in the answer to a pull. Error: kCorrupt.

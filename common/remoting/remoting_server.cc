@@ -320,4 +320,9 @@ void RemotingServer::close_connection(ConnectionId connection) {
   });
 }
 
+bool RemotingServer::post(ConnectionId connection, loop::Task task) {
+  auto* on = impl_->loop_of(connection);
+  return on != nullptr && on->thread->loop().post(std::move(task));
+}
+
 }  // namespace apogee::remoting

@@ -133,6 +133,9 @@ class RemotingServer {
   void call(ConnectionId connection, Command request, int64_t timeout_ms, ReplyCallback done);
   void send_oneway(ConnectionId connection, Command request);
   void close_connection(ConnectionId connection);
+  /// Runs the task on the loop of the connection, whether that is open still or not; never within this call. False:
+  /// there is no such loop any more, and the task was dropped. Thread: any.
+  bool post(ConnectionId connection, loop::Task task);
 
  private:
   struct Impl;

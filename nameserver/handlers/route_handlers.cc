@@ -25,13 +25,25 @@ Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) c
   if (config_.need_wait_for_service && now_ms_() - started_at_ms_ < int64_t{config_.wait_s_for_service} * 1000)
     return refusal(request, remoting::response_code::kSystemError,
                    "name server not ready: it waits for brokers to register");
-  auto route = routes_.route(topic, config_.support_acting_master);
-  if (!route)
-    return refusal(request, remoting::response_code::kTopicNotExist,
-                   fmt::format("No topic route info in name server for the topic: {}", topic));
-  if (config_.order_message_enable) route->order_topic_conf = kv_.get(kOrderTopicNamespace, topic).value_or("");
   const bool standard =
       request.version >= kStandardJsonVersion || request.ext.get_bool("acceptStandardJsonOnly").value_or(false);
+  const std::string order = config_.order_message_enable ? kv_.get(kOrderTopicNamespace, topic).value_or("") : "";
+  auto unknown = [&] {
+    return refusal(request, remoting::response_code::kTopicNotExist,
+                   fmt::format("No topic route info in name server for the topic: {}", topic));
+  };
+  if (order.empty()) {
+    auto encoded =
+        routes_.encoded_route(topic, config_.support_acting_master,
+                              standard ? RouteTable::RouteForm::kStandard : RouteTable::RouteForm::kForOldClients);
+    if (!encoded) return unknown();
+    auto response = reply(request);
+    response.body = std::move(*encoded);
+    return response;
+  }
+  auto route = routes_.route(topic, config_.support_acting_master);
+  if (!route) return unknown();
+  route->order_topic_conf = order;
   return reply_with_body(request, standard ? remoting::encode(*route) : remoting::encode_for_old_clients(*route));
 }
 

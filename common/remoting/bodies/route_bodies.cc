@@ -1,10 +1,14 @@
 #include "common/remoting/bodies/route_bodies.h"
 
+#include <charconv>
+
 #include "common/base/bytes.h"
+#include "common/base/text.h"
 #include "common/message/compression.h"
 #include "common/remoting/bodies/body_reader.h"
 #include "common/remoting/bodies/json_writer.h"
 #include "common/remoting/bodies/register_broker_body.h"
+#include "common/remoting/json_scanner.h"
 
 namespace apogee::remoting {
 
@@ -146,7 +150,105 @@ std::string encode(const RegisterBrokerBody& body) {
   return out.end_object().take();
 }
 
+namespace {
+
+/// Reads a registration as brokers write it, without a tree in between: it may name thousands of topics. Whatever is
+/// written otherwise makes it give up (false).
+class RegistrationReader {
+ public:
+  explicit RegistrationReader(std::string_view json) : scanner_(json) {}
+
+  bool read(RegisterBrokerBody& to) {
+    return each_member([&](const std::string& name) {
+             if (name == "topicConfigSerializeWrapper") return read_wrapper(to.topic_config_wrapper);
+             if (name == "filterServerList") return read_texts(to.filter_server_list);
+             return scanner_.skip_value(kSkipDepthMax);
+           }) &&
+           scanner_.at_end();
+  }
+
+ private:
+  static constexpr int kSkipDepthMax = 32;
+  using Kind = JsonScanner::Kind;
+
+  template <typename Function>
+  bool each_member(Function function) {
+    if (!scanner_.take('{')) return false;
+    std::string name;
+    for (scanner_.skip_commas(); !scanner_.take('}'); scanner_.skip_commas())
+      if (scanner_.peek() != Kind::kText || !scanner_.read_text(name) || !scanner_.take(':') || !function(name))
+        return false;
+    return true;
+  }
+
+  bool read_texts(std::vector<std::string>& to) {
+    if (!scanner_.take('[')) return false;
+    for (scanner_.skip_commas(); !scanner_.take(']'); scanner_.skip_commas())
+      if (scanner_.peek() != Kind::kText || !scanner_.read_text(to.emplace_back())) return false;
+    return true;
+  }
+
+  bool read_wrapper(TopicConfigSerializeWrapper& to) {
+    return each_member([&](const std::string& name) {
+      if (name == "topicConfigTable") return read_table(to.topic_config_table);
+      if (name != "dataVersion") return false;  // what is kept for its writer
+      const size_t from = scanner_.position();
+      if (!scanner_.skip_value(kSkipDepthMax)) return false;
+      auto version = decode_data_version(scanner_.slice(from));
+      if (version) to.data_version = *version;
+      return version.has_value();
+    });
+  }
+
+  bool read_table(std::map<std::string, TopicConfig>& to) {
+    return each_member([&](const std::string& name) {
+      TopicConfig config;
+      if (!read_topic(config)) return false;
+      to.insert_or_assign(to.end(), name, std::move(config));
+      return true;
+    });
+  }
+
+  bool read_topic(TopicConfig& to) {
+    return each_member([&](const std::string& name) {
+      if (name == "topicName") return scanner_.peek() == Kind::kText && scanner_.read_text(to.topic_name);
+      if (name == "readQueueNums") return read_number(to.read_queue_nums);
+      if (name == "writeQueueNums") return read_number(to.write_queue_nums);
+      if (name == "perm") return read_number(to.perm);
+      if (name == "topicSysFlag") return read_number(to.topic_sys_flag);
+      if (name == "order") {
+        to.order = scanner_.peek() == Kind::kTrue;
+        return (to.order || scanner_.peek() == Kind::kFalse) && scanner_.take_word();
+      }
+      if (name == "topicFilterType") {
+        if (scanner_.peek() != Kind::kText || !scanner_.read_text(text_)) return false;
+        to.topic_filter_type = topic_filter_type_from_name(text_);
+        return text_ == to_string(to.topic_filter_type);
+      }
+      if (name != "attributes") return false;
+      return each_member([&](const std::string& key) {
+        return scanner_.peek() == Kind::kText && scanner_.read_text(to.attributes[key]);
+      });
+    });
+  }
+
+  bool read_number(int32_t& to) {
+    std::string_view text;
+    if (scanner_.peek() != Kind::kNumber || !scanner_.read_number(text)) return false;
+    auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
+    return error == std::errc() && end == text.data() + text.size();
+  }
+
+  JsonScanner scanner_;
+  std::string text_;
+};
+
+}  // namespace
+
 Result<RegisterBrokerBody> decode_register_broker_body(std::string_view json) {
+  if (RegisterBrokerBody plain;
+      json.size() <= JsonLimits().bytes_max && is_utf8(json) && RegistrationReader(json).read(plain))
+    return plain;
   APOGEE_TRY_ASSIGN(auto tree, read_json(json));
   std::string problem;
   BodyReader in(tree, &problem);

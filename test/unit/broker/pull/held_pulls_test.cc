@@ -12,7 +12,8 @@ namespace {
 
 struct Bench {
   std::vector<std::function<void()>> posted;
-  HeldPulls held{[this](std::function<void()> task) { posted.push_back(std::move(task)); }, 100};
+  HeldPulls held{[this](remoting::ConnectionId, std::function<void()> task) { posted.push_back(std::move(task)); },
+                 100};
   int resumed = 0;
 
   HeldPulls::Pull pull(int64_t offset, int64_t deadline_ms = 1'000, remoting::ConnectionId connection = 1) {
@@ -100,7 +101,7 @@ TEST_CASE("no more pulls are held than allowed, and none while stopping", "[brok
 
 TEST_CASE("each held pull ends exactly once whatever happens at the same time", "[broker][pull]") {
   std::atomic<int> resumed{0}, held_count{0};
-  HeldPulls held([](const std::function<void()>& task) { task(); }, 1'000'000);
+  HeldPulls held([](remoting::ConnectionId, const std::function<void()>& task) { task(); }, 1'000'000);
   std::atomic<bool> stop{false};
   std::thread arrivals([&] {
     for (int64_t end = 1; !stop; ++end) held.on_arrivals({{"T", 0, end, 0}, {"T", 1, end, 0}});

@@ -29,7 +29,8 @@ struct PullBench {
   BrokerStats stats{"DefaultCluster"};
   MemoryStore store;
   std::vector<std::function<void()>> posted;
-  HeldPulls held{[this](std::function<void()> task) { posted.push_back(std::move(task)); }, 1'000};
+  HeldPulls held{[this](remoting::ConnectionId, std::function<void()> task) { posted.push_back(std::move(task)); },
+                 1'000};
   RateLimits limits{config, clock.now()};
   ConsumerFilters filters{"", config, quiet, clock.now()};
   std::unique_ptr<PullOperation> operation;
