@@ -483,6 +483,7 @@ Status Broker::Impl::start() {
     delays->on_arrivals(arrivals);
     if (timers) timers->on_arrivals(arrivals);
   });
+  store->set_waiting([this] { return held->size() > 0; });
   client = std::make_unique<remoting::RpcClient>(housekeeping->loop(), remoting::RpcClient::Options{}, logger);
   replication =
       std::make_unique<Replication>(Replication::Parts{config, *store, *client, housekeeping->loop(), logger});

@@ -27,11 +27,14 @@ inline constexpr int64_t kQueueEntryBytes = 20;
 /// Record bytes of an entry that stands for no message: its log was deleted before the queue began (then the physical
 /// offset is 0, as in Apache RocketMQ), or is damaged (then it is that of the next message that is there).
 inline constexpr int32_t kBlankEntryBytes = 0x7FFFFFFF;
+[[nodiscard]] inline bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntryBytes; }
 /// Its queues hold messages that are not due yet.
 inline constexpr std::string_view kScheduleTopic = "SCHEDULE_TOPIC_XXXX";
 
-/// One queue of one topic: entries by queue offset, in files of a fixed number of entries. Written by the
-/// dispatcher alone; read by any thread. Holds no descriptor and no mapping.
+/// One queue of one topic: entries by queue offset, in files of a fixed number of entries. Added to by the
+/// dispatcher alone; read by any thread. New entries are held in memory until flush(), so that who adds them never
+/// waits for a disk; a crash loses them, and the next start takes them from the log again. Holds no descriptor and no
+/// mapping.
 class ConsumeQueue {
  public:
   ConsumeQueue(std::string directory, int64_t file_bytes, OpenFiles& open_files, io::FileSystem& files);
@@ -62,7 +65,13 @@ class ConsumeQueue {
   /// gap later take their places.
   /// Errors: kCorrupt when the gap is wider than a file and than `gap_max`, and ends behind the floor: no log has lost
   /// that much; kClosed: another object stands for the queue now; kIo, kDiskFull: to be tried again, which is harmless.
+  /// What continues the queue is held in memory; the rest waits for the disk.
   [[nodiscard]] Status append(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max = 0);
+  /// Writes what is held in memory alone to the files, not durably. Thread: any. Errors: kIo, kDiskFull: to be tried
+  /// again.
+  [[nodiscard]] Status flush();
+  /// True once after append() has begun to hold entries in memory: flush() is to be called.
+  [[nodiscard]] bool take_flush_wanted() { return flush_wanted_.exchange(false, std::memory_order_relaxed); }
   /// Up to `count` entries from an offset within [min, max).
   [[nodiscard]] std::vector<QueueEntry> read(QueueOffset from, int64_t count) const;
   /// The same into a vector that is used again and again.
@@ -85,12 +94,18 @@ class ConsumeQueue {
  private:
   [[nodiscard]] std::string path_of(QueueOffset offset) const;
   [[nodiscard]] Result<bool> goes_on_behind(QueueOffset next, const std::vector<QueueOffset>& file_begins);
+  [[nodiscard]] bool append_in_memory_locked(QueueOffset first, const std::vector<QueueEntry>& entries);
+  [[nodiscard]] Status append_locked(QueueOffset first, const std::vector<QueueEntry>& entries, int64_t gap_max);
+  [[nodiscard]] Status flush_locked();
+  void close_locked();
+  void trim_tail_locked();
   [[nodiscard]] Status write(QueueOffset first, const std::vector<QueueEntry>& entries);
   void doubt(QueueOffset from, QueueOffset to);
   [[nodiscard]] Result<QueueOffset> find_from(LogOffset begin, LogOffset& record_there) const;
   [[nodiscard]] Status fill_in(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
   void read_files(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const;
+  [[nodiscard]] std::vector<QueueEntry> read_one(QueueOffset offset) const;
   [[nodiscard]] std::shared_ptr<io::File> file_to_read(QueueOffset offset) const;
 
   const std::string directory_;
@@ -99,11 +114,13 @@ class ConsumeQueue {
   io::FileSystem& files_;
   std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
   QueueOffset floor_ = 0;                   // constant once others see the queue
-  bool directory_made_ = false;
-  bool damaged_ = false;            // constant once others see the queue
-  bool may_begin_earlier_ = false;  // no entry is left, and next_ is only where the files begin
+  std::mutex write_mutex_;                  // held by who writes to the files; before append_mutex_
+  bool directory_made_ = false;             // guarded by write_mutex_
+  bool damaged_ = false;                    // constant once others see the queue
   std::mutex append_mutex_;
-  bool closed_ = false;                              // guarded by append_mutex_
+  bool may_begin_earlier_ =
+      false;             // guarded by append_mutex_: no entry is left, and next_ is only where the files begin
+  bool closed_ = false;  // guarded by append_mutex_
   QueueOffset doubtful_from_ = 0, doubtful_to_ = 0;  // guarded by append_mutex_: gaps, and what came behind them
   std::atomic<LogOffset> first_record_{-1};          // of the entry at min_ or before it, if known
   std::atomic<LogOffset> last_record_{-1};           // of the entry in front of next_, if known
@@ -111,6 +128,8 @@ class ConsumeQueue {
   std::atomic<bool> removed_{false};
   mutable std::mutex tail_mutex_;
   std::deque<QueueEntry> tail_;  // guarded by tail_mutex_: the entries just below next_
+  size_t unwritten_ = 0;         // guarded by tail_mutex_: so many at the end of tail_ are in no file yet
+  std::atomic<bool> flush_wanted_{false};
   // Guarded by tail_mutex_: the file that was read last, as long as it is open, and where it begins.
   mutable std::weak_ptr<io::File> read_file_;
   mutable QueueOffset read_file_begin_ = -1;
@@ -145,6 +164,11 @@ class ConsumeQueues {
   [[nodiscard]] std::vector<std::pair<std::string, QueueOffset>> begin_at(std::string_view topic, LogOffset end) const;
   /// Gives it up; queues of which nothing is left are removed. Thread: any.
   void remove_before(std::string_view topic, LogOffset end);
+  /// See ConsumeQueue::take_flush_wanted(). Thread: any.
+  void flush_later(std::shared_ptr<ConsumeQueue> queue);
+  /// Writes what queues hold in memory alone to their files. Thread: any. Errors: kIo, kDiskFull: to be tried again.
+  [[nodiscard]] Status flush();
+  [[nodiscard]] size_t queues_to_flush() const;
   /// Makes durable what was written before the call. Thread: any, one at a time.
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
@@ -190,6 +214,9 @@ class ConsumeQueues {
   LogOffset rebuild_from_ = std::numeric_limits<LogOffset>::max();
   std::atomic<int64_t> removals_{0};
   const QueueFloors* floors_ = nullptr;
+  std::mutex flush_mutex_;  // one flush() at a time
+  mutable std::mutex unwritten_mutex_;
+  std::vector<std::shared_ptr<ConsumeQueue>> unwritten_;  // guarded by unwritten_mutex_: to be flushed
 };
 
 }  // namespace apogee::store

@@ -5,7 +5,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <map>
+#include <functional>
+#include <optional>
+#include <utility>
 
 #include "common/base/hash.h"
 #include "common/message/message_record.h"
@@ -20,13 +22,16 @@ namespace {
 constexpr int64_t kBatchBytesMax = 4 << 20;
 constexpr auto kRecordBytesMin = static_cast<int64_t>(message::kRecordBytesMin);
 constexpr auto kRetryInterval = std::chrono::milliseconds(200);
-
-struct QueueBatch {
-  std::string topic;
-  int32_t queue_id = 0;
-  QueueOffset first = 0;
-  std::vector<QueueEntry> entries;
-};
+/// So much is dispatched by who appends; more is the thread's.
+constexpr int64_t kAppenderBytesMax = 256 << 10;
+/// Entries go to files so long after they came; with many queues later, as each costs a write.
+constexpr auto kFlushAfter = std::chrono::milliseconds(20);
+constexpr auto kFlushAfterEachQueue = std::chrono::microseconds(100);
+constexpr auto kFlushAfterMax = std::chrono::seconds(1);
+constexpr int64_t kHeldEntriesMax = 65'536;
+/// Of a batch so many messages are told one by one, as filters by tags want it; of more, the last one.
+constexpr size_t kArrivalsOneByOne = 16;
+constexpr size_t kSlots = 256;  // a power of two
 
 }  // namespace
 
@@ -72,14 +77,55 @@ int64_t Dispatcher::tags_code_of(const message::RecordView& record) const {
 }
 
 Status Dispatcher::catch_up(bool stop_at_gaps) {
-  while (position() < log_.readable_end()) APOGEE_TRY(dispatch_batch(log_.readable_end(), stop_at_gaps));
+  APOGEE_TRY(catch_up_in_memory(stop_at_gaps));
+  return queues_.flush();
+}
+
+Status Dispatcher::catch_up_in_memory(bool stop_at_gaps) {
+  while (position() < log_.readable_end()) {
+    {
+      std::lock_guard lock(dispatch_mutex_);
+      APOGEE_TRY(dispatch_batch(log_.readable_end(), stop_at_gaps));
+    }
+    if (held_entries_.load(std::memory_order_relaxed) < kHeldEntriesMax) continue;
+    held_entries_.store(0, std::memory_order_relaxed);
+    APOGEE_TRY(queues_.flush());
+  }
   return {};
 }
 
+void Dispatcher::append_done() {
+  if (!waiting_for_arrivals_ || !waiting_for_arrivals_()) return wake();
+  {
+    std::unique_lock lock(dispatch_mutex_, std::try_to_lock);
+    const LogOffset end = log_.readable_end();
+    if (!lock || failing_.load() || end - position() > kAppenderBytesMax ||
+        held_entries_.load(std::memory_order_relaxed) >= kHeldEntriesMax || !dispatch_batch(end, false)) {
+      lock = {};
+      return wake();
+    }
+  }
+  if (position() < log_.readable_end()) wake();
+  if (flush_planned_.load(std::memory_order_relaxed) || flush_planned_.exchange(true)) return;
+  std::lock_guard lock(mutex_);
+  pending_ = true;
+  wanted_.notify_one();
+}
+
 void Dispatcher::run() {
-  bool failing = false;
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> held_since;
+  bool flush = false;
   for (;;) {
-    auto done = catch_up();
+    auto done = catch_up_in_memory(false);
+    const bool failing = failing_.load();
+    if (done && (flush || failing)) {
+      held_since.reset();
+      flush_planned_.store(false);
+      held_entries_.store(0, std::memory_order_relaxed);
+      done = queues_.flush();
+    }
+    flush = false;
     if (!done && !failing) {
       // What cannot be found by its queue must not be taken in either.
       logger_.error("dispatch stands at {}, writes are refused: {}", position(), done.error().message);
@@ -88,16 +134,31 @@ void Dispatcher::run() {
       logger_.info("consume queues can be written again");
       log_.take_writes(CommitLog::Refusal::kQueues);
     }
-    failing = !done;
+    failing_.store(!done);
     std::unique_lock lock(mutex_);
     if (stopping_) break;
-    if (failing) {
+    if (!done) {
       wanted_.wait_for(lock, kRetryInterval, [this] { return stopping_; });
       continue;
     }
+    if (!held_since && (flush_planned_.load() || held_entries_.load(std::memory_order_relaxed) > 0)) {
+      flush_planned_.store(true);
+      held_since = Clock::now();
+    }
     // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
     asleep_.store(true, std::memory_order_seq_cst);
-    if (position() >= log_.readable_end()) wanted_.wait(lock, [this] { return pending_ || stopping_; });
+    auto woken = [this] { return pending_ || stopping_ || flush_asked_; };
+    if (position() < log_.readable_end()) {
+      // there is more
+    } else if (!held_since) {
+      wanted_.wait(lock, woken);
+    } else {
+      const auto after = kFlushAfter + kFlushAfterEachQueue * static_cast<int64_t>(queues_.queues_to_flush());
+      const auto due = *held_since + std::min<Clock::duration>(after, kFlushAfterMax);
+      wanted_.wait_until(lock, due, woken);
+      flush = Clock::now() >= due;
+    }
+    flush = flush || std::exchange(flush_asked_, false);
     asleep_.store(false, std::memory_order_seq_cst);
     pending_ = false;
   }
@@ -113,6 +174,13 @@ void Dispatcher::sync_queues() {
   }
   const int64_t time = dispatched_time_ms_.load();
   if (sync_failed_ || synced_to_.position == dispatched.position) return;
+  if (auto flushed = queues_.flush(); !flushed) {
+    // The thread tries it again, and refuses writes until it succeeds.
+    std::lock_guard lock(mutex_);
+    flush_asked_ = true;
+    wanted_.notify_one();
+    return;
+  }
   if (auto synced = queues_.sync(); !synced) {
     // A later sync would prove nothing about these bytes. The checkpoint stays where it is, so that the next
     // start dispatches them again.
@@ -156,7 +224,7 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
     set_place(next, next);
     return {};
   }
-  std::map<std::pair<std::string_view, int32_t>, std::vector<QueueBatch>> batches;
+  forget_batches();
   std::string_view rest = bytes->bytes;
   int64_t done = 0, last_time = dispatched_time_ms_;
   LogOffset last_record = at;
@@ -185,65 +253,114 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
       auto record = message::decode_record(rest);
       if (record && has_queue_entry(record->sys_flag)) {
         QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags_code_of(*record)};
-        auto& list = batches[{record->topic, record->queue_id}];
-        if (list.empty() ||
-            list.back().first + static_cast<QueueOffset>(list.back().entries.size()) != record->queue_offset)
-          list.push_back({std::string(record->topic), record->queue_id, record->queue_offset, {}});
-        list.back().entries.push_back(entry);
+        batch_of(record->topic, record->queue_id, record->queue_offset).entries.push_back(entry);
       }
       if (record) last_time = record->store_timestamp_ms;
     }
     done += position.bytes;
     rest.remove_prefix(static_cast<size_t>(position.bytes));
   }
-  std::vector<Arrival> arrivals;
+  arrivals_.clear();
   Status status;
-  for (auto& [key, list] : batches) {
-    for (auto& batch : list) {
-      if (!queues_.find(batch.topic, batch.queue_id)) {
-        // A deleted topic does not come back with what the log still has of it.
-        const auto retired = std::clamp<QueueOffset>(queues_.retired_below(batch.topic, batch.queue_id) - batch.first,
-                                                     0, static_cast<QueueOffset>(batch.entries.size()));
-        batch.entries.erase(batch.entries.begin(), batch.entries.begin() + retired);
-        batch.first += retired;
-        if (batch.entries.empty()) continue;
-      }
-      auto queue = queues_.find_or_create(batch.topic, batch.queue_id);
-      QueueOffset before = queue->max();
-      if (stop_at_gaps && batch.first > before && before > 0 && lost_bytes_ == 0)
-        return Error(Errc::kCorrupt,
-                     fmt::format("{} ends with {}, but {} comes next", queue->directory(), before - 1, batch.first));
-      if (batch.first > before && before > 0)
-        logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
-                      before);
-      const int64_t gap_max = lost_bytes_ / kRecordBytesMin;
-      auto added = queue->append(batch.first, batch.entries, gap_max);
-      while (!added && added.error().code == Errc::kClosed) {
-        queue = queues_.find_or_create(batch.topic, batch.queue_id);
-        before = queue->max();
-        added = queue->append(batch.first, batch.entries, gap_max);
-      }
-      if (!added) {
-        if (added.error().code == Errc::kCorrupt) {
-          logger_.error("dispatch: {}", added.error().message);
-        } else if (status) {
-          status = std::move(added);
-        }
-        continue;
-      }
-      if (!listener_ || queue->max() == before) continue;
-      for (size_t i = 0; i < batch.entries.size(); ++i) {
-        QueueOffset offset = batch.first + static_cast<QueueOffset>(i);
-        if (offset >= before) arrivals.push_back({batch.topic, batch.queue_id, offset + 1, batch.entries[i].tags_code});
-      }
-    }
+  for (size_t i = 0; i < batches_used_; ++i) {
+    auto added = add(batches_[i], stop_at_gaps);
+    if (added) continue;
+    if (added.error().code == Errc::kCorrupt && stop_at_gaps) return added;
+    if (status) status = std::move(added);
   }
   if (status) {
     dispatched_time_ms_ = last_time;
     set_place(at + done, last_record);
   }
-  if (listener_ && !arrivals.empty()) listener_(arrivals);
+  if (listener_ && !arrivals_.empty()) listener_(arrivals_);
   return status;
+}
+
+Status Dispatcher::add(QueueBatch& batch, bool stop_at_gaps) {
+  auto queue = queues_.find(batch.topic, batch.queue_id);
+  if (!queue) {
+    // A deleted topic does not come back with what the log still has of it.
+    const auto retired = std::clamp<QueueOffset>(queues_.retired_below(batch.topic, batch.queue_id) - batch.first, 0,
+                                                 static_cast<QueueOffset>(batch.entries.size()));
+    batch.entries.erase(batch.entries.begin(), batch.entries.begin() + retired);
+    batch.first += retired;
+    if (batch.entries.empty()) return {};
+    queue = queues_.find_or_create(batch.topic, batch.queue_id);
+  }
+  QueueOffset before = queue->max();
+  if (stop_at_gaps && batch.first > before && before > 0 && lost_bytes_ == 0)
+    return Error(Errc::kCorrupt,
+                 fmt::format("{} ends with {}, but {} comes next", queue->directory(), before - 1, batch.first));
+  if (batch.first > before && before > 0)
+    logger_.error("dispatch: {}: a message comes with offset {}, but {} is next", queue->directory(), batch.first,
+                  before);
+  const int64_t gap_max = lost_bytes_ / kRecordBytesMin;
+  auto added = queue->append(batch.first, batch.entries, gap_max);
+  while (!added && added.error().code == Errc::kClosed) {
+    queue = queues_.find_or_create(batch.topic, batch.queue_id);
+    before = queue->max();
+    added = queue->append(batch.first, batch.entries, gap_max);
+  }
+  if (!added && added.error().code != Errc::kCorrupt) return added;
+  if (!added) logger_.error("dispatch: {}", added.error().message);
+  if (!added) return {};
+  held_entries_.fetch_add(static_cast<int64_t>(batch.entries.size()), std::memory_order_relaxed);
+  if (queue->take_flush_wanted()) queues_.flush_later(queue);
+  if (!listener_ || queue->max() == before) return {};
+  const size_t count = batch.entries.size();
+  for (size_t i = 0; i < count; ++i) {
+    const QueueOffset offset = batch.first + static_cast<QueueOffset>(i);
+    if (offset >= before && (i < kArrivalsOneByOne || i + 1 == count))
+      arrivals_.push_back({batch.topic, batch.queue_id, offset + 1, batch.entries[i].tags_code});
+  }
+  return {};
+}
+
+void Dispatcher::forget_batches() {
+  if (slots_.empty()) slots_.resize(kSlots);
+  for (size_t slot : slots_used_) slots_[slot] = 0;
+  slots_used_.clear();
+  batches_used_ = 0;
+}
+
+/// The batch that takes a message of this queue and offset: the queue's latest, or a new one if that does not go on so.
+Dispatcher::QueueBatch& Dispatcher::batch_of(std::string_view topic, int32_t queue_id, QueueOffset offset) {
+  auto hash_of = [](std::string_view name, int32_t id) {
+    return std::hash<std::string_view>()(name) + static_cast<size_t>(id) * 0x9E3779B97F4A7C15ULL;
+  };
+  auto slot_of = [&](std::string_view name, int32_t id) {
+    size_t slot = hash_of(name, id) & (slots_.size() - 1);
+    while (slots_[slot] != 0) {
+      const auto& there = batches_[slots_[slot] - 1];
+      if (there.queue_id == id && there.topic == name) break;
+      slot = (slot + 1) & (slots_.size() - 1);
+    }
+    return slot;
+  };
+  size_t slot = slot_of(topic, queue_id);
+  if (slots_[slot] != 0) {
+    auto& latest = batches_[slots_[slot] - 1];
+    if (latest.first + static_cast<QueueOffset>(latest.entries.size()) == offset) return latest;
+  } else {
+    slots_used_.push_back(slot);
+  }
+  if (batches_used_ == batches_.size()) batches_.emplace_back();
+  auto& batch = batches_[batches_used_++];
+  batch.topic.assign(topic);
+  batch.queue_id = queue_id;
+  batch.first = offset;
+  batch.entries.clear();
+  slots_[slot] = static_cast<uint32_t>(batches_used_);
+  if (slots_used_.size() * 2 > slots_.size()) {
+    slots_.assign(slots_.size() * 2, 0);
+    slots_used_.clear();
+    for (size_t i = 0; i < batches_used_; ++i) {
+      const size_t at = slot_of(batches_[i].topic, batches_[i].queue_id);
+      if (slots_[at] == 0) slots_used_.push_back(at);
+      slots_[at] = static_cast<uint32_t>(i + 1);
+    }
+  }
+  return batch;
 }
 
 }  // namespace apogee::store

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <thread>
 
@@ -17,7 +18,8 @@ namespace apogee::store {
 [[nodiscard]] bool has_queue_entry(int32_t sys_flag);
 
 /// Reads the log up to its readable end and adds what it finds to the queues, in batches; then tells the
-/// arrival listener. One thread of its own, woken by wake(); it owns the tails of the queues.
+/// arrival listener. That is done by a thread of its own, woken by wake(), or, while somebody waits for messages, by
+/// who appends: one at a time. The thread alone writes the entries to files, some ms later and many at once.
 class Dispatcher {
  public:
   Dispatcher(CommitLog& log, ConsumeQueues& queues, std::vector<int64_t> delay_levels_ms, const Logger& logger)
@@ -25,11 +27,14 @@ class Dispatcher {
   ~Dispatcher() { stop(); }
 
   void set_arrival_listener(ArrivalListener listener) { listener_ = std::move(listener); }
+  /// Whether somebody waits for messages; before start(). Empty: nobody ever does so.
+  void set_waiting(std::function<bool()> waiting) { waiting_for_arrivals_ = std::move(waiting); }
   void set_position(LogOffset offset) { position_ = last_record_ = offset; }
   /// What recovery has found: no entries come from holes, and queues may have gaps as wide as so many bytes can be
   /// messages; records in front of `log_end` get entries only if their CRC agrees. Before catch_up().
   void set_recovered(LogOffset log_end, std::vector<Hole> holes);
-  /// Works up to the readable end on the calling thread; before start(), to catch up after a crash. Error: a queue
+  /// Works up to the readable end on the calling thread, with the entries in their files; before start(), to catch up
+  /// after a crash. Error: a queue
   /// could not be written; nothing was skipped, so it may be tried again.
   /// With `stop_at_gaps` also kCorrupt: a message comes behind the end of its queue, and no hole explains what is
   /// missing; nothing was written then.
@@ -38,6 +43,8 @@ class Dispatcher {
   /// Works up to the readable end and ends.
   void stop();
   void wake();
+  /// As wake(), but dispatches at once and here when somebody waits and there is little to do. Waits for no disk.
+  void append_done();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
   /// Waits until position() has come so far, or for so long. Thread: any but the dispatcher's.
@@ -58,8 +65,19 @@ class Dispatcher {
   [[nodiscard]] bool all_synced() const { return synced_to_.position == position() && !sync_failed_; }
 
  private:
+  struct QueueBatch {
+    std::string topic;
+    int32_t queue_id = 0;
+    QueueOffset first = 0;
+    std::vector<QueueEntry> entries;
+  };
   void run();
+  /// Both with dispatch_mutex_ held.
   [[nodiscard]] Status dispatch_batch(LogOffset end, bool stop_at_gaps);
+  [[nodiscard]] Status add(QueueBatch& batch, bool stop_at_gaps);
+  QueueBatch& batch_of(std::string_view topic, int32_t queue_id, QueueOffset offset);
+  void forget_batches();
+  [[nodiscard]] Status catch_up_in_memory(bool stop_at_gaps);
   void set_place(LogOffset position, LogOffset last_record);
 
   CommitLog& log_;
@@ -67,20 +85,32 @@ class Dispatcher {
   const std::vector<int64_t> delay_levels_ms_;
   const Logger& logger_;
   ArrivalListener listener_;
+  std::function<bool()> waiting_for_arrivals_;
+  std::mutex dispatch_mutex_;  // held by who dispatches; before all others here
+  // Guarded by dispatch_mutex_, used again by each batch: the first batches_used_ of batches_ count.
+  std::vector<QueueBatch> batches_;
+  size_t batches_used_ = 0;
+  std::vector<uint32_t> slots_;  // hash table: index in batches_ of a queue's latest, plus 1
+  std::vector<size_t> slots_used_;
+  std::vector<Arrival> arrivals_;
+  std::atomic<int64_t> held_entries_{0};  // about so many are in no file yet
+  std::atomic<bool> flush_planned_{false};
   std::atomic<LogOffset> position_{0};
   std::mutex place_mutex_;  // position_ is set under it
   std::condition_variable placed_;
   int waiting_ = 0;            // guarded by place_mutex_: for placed_
   LogOffset last_record_ = 0;  // guarded by place_mutex_: begins the record that ends at position_
   SyncedTo synced_to_;         // that of sync_queues()
-  std::vector<Hole> holes_;    // the dispatcher's
+  std::vector<Hole> holes_;    // guarded by dispatch_mutex_, as the two below
   LogOffset checked_below_ = 0;
-  int64_t lost_bytes_ = 0;  // the dispatcher's
+  int64_t lost_bytes_ = 0;
   std::atomic<int64_t> dispatched_time_ms_{0}, synced_time_ms_{0};
   std::atomic<bool> sync_failed_{false};
   std::mutex mutex_;
   std::condition_variable wanted_;
   bool pending_ = false, stopping_ = false;  // guarded by mutex_
+  bool flush_asked_ = false;                 // guarded by mutex_
+  std::atomic<bool> failing_{false};         // set by the thread: nothing can be written to the queues
   std::atomic<bool> asleep_{false};
   std::thread thread_;
 };

@@ -64,7 +64,7 @@ CommitLog::Options FileMessageStore::log_options(const StoreOptions& options) {
 
 Status FileMessageStore::start() {
   log_.set_growth_listener([this] {
-    dispatcher_.wake();
+    dispatcher_.append_done();
     if (index_) index_->wake();
   });
   retention_.look_at_disk();
@@ -142,6 +142,8 @@ void FileMessageStore::keep_floors(bool now) {
   if (now && !floors_.proposed() && floors_.covered() < dispatched) {
     place_of_floors_ = dispatcher_.synced_to();
     auto floors = queues_.floors();
+    // No floor above what a crash leaves of the queues.
+    if (auto flushed = queues_.flush(); !flushed) return;
     floors_.propose(std::move(floors), dispatched, log_.end());
   }
   if (auto saved = floors_.save_proposed(log_.flushed()); !saved) logger_.warn("{}", saved.error().message);

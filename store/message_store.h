@@ -206,7 +206,8 @@ struct Arrival {
   QueueOffset max_offset = 0;  ///< offset of the next message
   int64_t tags_code = 0;       ///< of the last message
 };
-/// Called on the dispatcher's thread for each batch; must not block.
+/// Called for each batch, by one thread at a time: the dispatcher's, or one that appends. Must not block, and not ask
+/// the store to append.
 using ArrivalListener = std::function<void(const std::vector<Arrival>& arrivals)>;
 
 struct QueueEntry {
@@ -265,6 +266,9 @@ class MessageStore {
   virtual ~MessageStore() = default;
 
   virtual void set_arrival_listener(ArrivalListener listener) = 0;  ///< before start()
+  /// Asked by appends, on any thread, and must be cheap: while somebody waits for messages, appends add theirs to the
+  /// queues at once, instead of leaving that to the dispatcher. Before start().
+  virtual void set_waiting(std::function<bool()> waiting) { (void)waiting; }
   virtual void set_removal_listener(RemovalListener listener) = 0;  ///< before start()
   /// Starts dispatcher, flusher and allocator.
   [[nodiscard]] virtual Status start() = 0;

@@ -19,8 +19,6 @@ constexpr LogOffset kStretchBytes = 512 << 10;
 /// Wrong entries that follow one another are repaired together, so many at a time.
 constexpr QueueOffset kRunMax = 4096;
 
-bool is_blank(const QueueEntry& entry) { return entry.record_bytes == kBlankEntryBytes; }
-
 }  // namespace
 
 std::string_view QueueReader::bytes_of(Cursor& cursor, const QueueEntry& entry) const {

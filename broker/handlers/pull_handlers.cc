@@ -44,6 +44,28 @@ int32_t code_of(store::GetStatus status, int64_t asked_offset) {
   return code::kSystemError;
 }
 
+/// The properties of a record, without a look at its other fields; nullopt: its lengths cannot be.
+std::optional<std::string_view> properties_of(std::string_view record) {
+  constexpr size_t kHostBytes = 8, kHostV6Bytes = 20, kTimeBytes = 8, kReconsumeBytes = 4, kPreparedBytes = 8;
+  if (record.size() < message::kRecordBytesMin) return std::nullopt;
+  const auto flags = load_be<int32_t>(record.data() + message::kSysFlagPosition);
+  const size_t hosts = ((flags & message::sys_flag::kBornHostV6) != 0 ? kHostV6Bytes : kHostBytes) +
+                       ((flags & message::sys_flag::kStoreHostV6) != 0 ? kHostV6Bytes : kHostBytes);
+  ByteReader in(record);
+  in.take(message::kBornHostPosition + hosts + kTimeBytes + kReconsumeBytes + kPreparedBytes);
+  const auto body_bytes = in.read<int32_t>();
+  if (!in.ok() || body_bytes < 0) return std::nullopt;
+  in.take(static_cast<size_t>(body_bytes));
+  const bool v2 = load_be<int32_t>(record.data() + 4) == message::kRecordMagicV2;
+  const int32_t topic_bytes = v2 ? in.read<int16_t>() : in.read<int8_t>();
+  if (!in.ok() || topic_bytes < 0) return std::nullopt;
+  in.take(static_cast<size_t>(topic_bytes));
+  const auto properties_bytes = in.read<int16_t>();
+  if (!in.ok() || properties_bytes < 0) return std::nullopt;
+  const auto properties = in.take(static_cast<size_t>(properties_bytes));
+  return in.ok() ? std::optional(properties) : std::nullopt;
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Subscription>> parse_tag_subscription(const std::string& topic,
@@ -147,12 +169,12 @@ store::RecordFilter PullOperation::record_filter(const PullRequest& request, con
   if (!filters_by_properties(request, wanted)) return nullptr;
   if (wanted.sql != nullptr)
     return [sql = wanted.sql](std::string_view bytes) {
-      const auto record = message::decode_record(bytes);
-      return !record || sql->matches(record->properties);
+      const auto properties = properties_of(bytes);
+      return !properties || sql->matches(*properties);
     };
   return [filters = &parts_.filters, group = request.group](std::string_view bytes) {
-    const auto record = message::decode_record(bytes);
-    return !record || filters->matches_retry(group, record->properties);
+    const auto properties = properties_of(bytes);
+    return !properties || filters->matches_retry(group, *properties);
   };
 }
 

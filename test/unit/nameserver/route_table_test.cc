@@ -246,3 +246,78 @@ TEST_CASE("RouteTable: reads and registrations may run at once", "[routes]") {
   end = true;
   reader.join();
 }
+
+TEST_CASE("RouteTable: the encoded route is that of the moment, whatever changes", "[routes]") {
+  using Form = RouteTable::RouteForm;
+  RouteTable routes;
+  auto check = [&](const std::string& name) {
+    for (bool acting : {false, true}) {
+      const auto route = routes.route(name, acting);
+      for (Form form : {Form::kStandard, Form::kForOldClients}) {
+        for (int again = 0; again < 2; ++again) {
+          const auto encoded = routes.encoded_route(name, acting, form);
+          REQUIRE(encoded.has_value() == route.has_value());
+          if (!route) continue;
+          CHECK(encoded->bytes ==
+                (form == Form::kStandard ? remoting::encode(*route) : remoting::encode_for_old_clients(*route)));
+        }
+      }
+    }
+  };
+  auto check_all = [&] {
+    for (const char* name : {"T", "U", "V", "none"}) check(name);
+  };
+  check_all();
+  REQUIRE(routes.register_broker(registration("a", 0, "1:1", {topic("T", 4), topic("U", 4)}), 0));
+  check_all();
+  REQUIRE(routes.register_broker(registration("a", 0, "1:1", {topic("T", 8), topic("U", 4)}, 2), 0));
+  check_all();
+  auto slave = registration("a", 1, "1:2", {topic("T", 8), topic("U", 4)}, 2);
+  slave.acting_master = true;
+  REQUIRE(routes.register_broker(slave, 0));
+  check_all();
+  auto master = registration("a", 0, "1:1", {topic("T", 8), topic("U", 4)}, 2);
+  master.acting_master = true;
+  REQUIRE(routes.register_broker(master, 0));
+  check_all();
+  CHECK(routes.unregister_broker("C1", "a", "1:1"));
+  check_all();
+  REQUIRE(routes.register_broker(registration("b", 0, "2:1", {topic("T", 2), topic("V", 1)}), 0));
+  check_all();
+  CHECK(routes.wipe_write_permission("b") == 2);
+  check_all();
+  CHECK(routes.add_write_permission("b") == 2);
+  check_all();
+  remoting::QueueData queues;
+  queues.broker_name = "b";
+  queues.read_queue_nums = 3;
+  REQUIRE(routes.register_topic("U", {queues}));
+  check_all();
+  routes.delete_topic("T", "C1");
+  check_all();
+  REQUIRE(routes.register_broker(registration("b", 0, "2:1", {topic("T", 2), topic("V", 1)}, 2), 0));
+  check_all();
+  routes.delete_topic("V", "");
+  check_all();
+  CHECK(routes.remove_silent(INT64_MAX).size() == 2);
+  check_all();
+}
+
+TEST_CASE("RouteTable: a table of many topics goes in between those that are there", "[routes]") {
+  RouteTable routes;
+  std::vector<TopicConfig> even, all;
+  for (int i = 0; i < 1'000; ++i) {
+    all.push_back(topic("topic" + std::to_string(i), i % 7 + 1));
+    if (i % 2 == 0) even.push_back(all.back());
+  }
+  REQUIRE(routes.register_broker(registration("a", 0, "1:1", even), 0));
+  REQUIRE(routes.topics().size() == even.size());
+  REQUIRE(routes.register_broker(registration("b", 0, "2:1", all), 0));
+  REQUIRE(routes.topics().size() == all.size());
+  for (int i = 0; i < 1'000; ++i) {
+    const auto route = routes.route("topic" + std::to_string(i));
+    REQUIRE(route);
+    CHECK(route->queue_datas.size() == (i % 2 == 0 ? 2 : 1));
+    CHECK(route->queue_datas.back().read_queue_nums == i % 7 + 1);
+  }
+}

@@ -9,11 +9,15 @@
 #include <string>
 #include <vector>
 
+#include "common/base/bytes.h"
 #include "common/io/file_system.h"
 #include "common/message/message_record.h"
+#include "store/consume_queues.h"
+#include "store/file_names.h"
 #include "store/message_store.h"
 #include "test/support/catch.h"
 #include "test/support/temporary_directory.h"
+#include "test/support/wait.h"
 
 namespace apogee::store {
 
@@ -40,13 +44,19 @@ struct Running {
   std::map<std::string, QueueOffset> arrived;  // guarded by mutex
   std::vector<std::string> lines;              // guarded by mutex: what was logged
   Logger logger;
+  const std::string queues_root;
+  const int64_t queue_file_bytes;
+  io::FileSystem& file_system;
   std::unique_ptr<MessageStore> store;
 
   explicit Running(StoreOptions options, io::FileSystem& files = io::posix_file_system())
       : logger([this](LogLevel, std::string_view line) {
           std::lock_guard lock(mutex);
           lines.emplace_back(line);
-        }) {
+        }),
+        queues_root(options.root_dir + "/consumequeue/"),
+        queue_file_bytes(options.consume_queue_file_bytes),
+        file_system(files) {
     auto opened = MessageStore::open(std::move(options), logger, files);
     if (!opened) FAIL(opened.error().message);
     store = std::move(*opened);
@@ -65,9 +75,26 @@ struct Running {
     return std::any_of(lines.begin(), lines.end(),
                        [&](const std::string& line) { return line.find(part) != std::string::npos; });
   }
+  /// Waits until the messages in front of the offset can be read, and until their entries are in files, for tests that
+  /// look at these.
   bool wait_for(const std::string& queue, QueueOffset offset) {
-    std::unique_lock lock(mutex);
-    return changed.wait_for(lock, std::chrono::seconds(20), [&] { return arrived[queue] >= offset; });
+    {
+      std::unique_lock lock(mutex);
+      if (!changed.wait_for(lock, std::chrono::seconds(20), [&] { return arrived[queue] >= offset; })) return false;
+    }
+    (void)test::eventually([&] { return offset <= 0 || in_file(queue, offset - 1); }, std::chrono::seconds(3));
+    return true;
+  }
+  bool in_file(const std::string& queue, QueueOffset offset) {
+    std::string path = queue;
+    path[path.rfind('-')] = '/';
+    const int64_t at = offset * kQueueEntryBytes;
+    path = queues_root + path + "/" + file_name_of(at / queue_file_bytes * queue_file_bytes);
+    auto file = file_system.open(path, io::OpenMode::kExisting);
+    if (!file) return false;
+    char raw[kQueueEntryBytes] = {};
+    auto bytes = (*file)->read_at(at % queue_file_bytes, raw, sizeof raw);
+    return bytes && *bytes == sizeof raw && load_be<int32_t>(raw + 8) != 0;
   }
 };
 

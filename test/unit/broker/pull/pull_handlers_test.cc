@@ -448,3 +448,31 @@ TEST_CASE("begin, end and times of queues, and single messages", "[broker][pull]
                   "can not find message by the offset");
   check_refused(query(&QueueQueryHandlers::view_message, {{"offset", "x"}}), 29, "offset");
 }
+
+TEST_CASE("what is not in memory is read by the readers, and answered once", "[broker][pull]") {
+  PullBench bench;
+  for (const char* body : {"one", "two"}) bench.put(body);
+  bench.store.on_disk = true;
+  std::vector<std::function<void()>> readers;
+  bool full = false;
+  PullOperation operation(PullOperation::Parts{
+      bench.config, bench.topics, bench.groups, bench.consumers, *bench.offsets, bench.stats, bench.store, bench.held,
+      bench.filters, bench.limits, "127.0.0.1", bench.clock.now(), [&](std::function<void()> task) {
+        if (!full) readers.push_back(std::move(task));
+        return !full;
+      }});
+  PullHandlers handlers(operation, bench.config);
+  auto answer = start(handlers, &PullHandlers::pull, PullBench::request({{"commitOffset", "1"}, {"sysFlag", "5"}}), 1);
+  CHECK(!answer->has_value());
+  REQUIRE(readers.size() == 1);
+  CHECK(bench.store.last_limits.only_from_memory);
+  readers.front()();
+  CHECK(answer->has_value());
+  CHECK(answer->get().code == remoting::response_code::kSuccess);
+  check_offsets(answer->get(), 2, 2);
+  CHECK(!bench.store.last_limits.only_from_memory);
+  full = true;
+  auto refused = start(handlers, &PullHandlers::pull, PullBench::request({}), 1);
+  CHECK(refused->has_value());
+  CHECK(refused->get().code == remoting::response_code::kSystemBusy);
+}

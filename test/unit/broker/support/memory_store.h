@@ -26,6 +26,7 @@ class MemoryStore : public store::MessageStore {
   bool tells_arrivals = true;
   /// Called by get() before it looks; lets a test slip something in between.
   std::function<void()> before_get;
+  bool on_disk = false;  ///< nothing is in memory
   /// Called by get() after it looked.
   std::function<void()> after_get;
   store::GetLimits last_limits;
@@ -94,6 +95,8 @@ class MemoryStore : public store::MessageStore {
       } else if (offset > end) {
         result.status = store::GetStatus::kOffsetOverflowBadly;
         result.next_begin_offset = end;
+      } else if (on_disk && limits.only_from_memory) {
+        result.on_disk = true;
       } else {
         result.status = store::GetStatus::kNoMatchedMessage;
         for (; offset < end && static_cast<int32_t>(result.records.size()) < limits.count_max; ++offset) {
