@@ -285,7 +285,8 @@ TEST_CASE("a message that the store refuses for what it is does not block its le
   bench.store->set_message_bytes_max(100);
   bench.advance(1'000);
   CHECK(apogee::test::eventually([&] { return bench.has_line("message 1 for T is tried again"); }));
-  CHECK(bench.bodies() == Bodies{"before"});  // it waits, until it was tried often enough
+  // It waits, until it was tried often enough.
+  CHECK(apogee::test::eventually([&] { return bench.bodies() == Bodies{"before"}; }));
   CHECK(apogee::test::eventually(
       [&] {
         bench.advance(100);
