@@ -33,15 +33,19 @@ LogOffset data_begin_of(const LogFile& first) {
 /// How far behind `from` the file holds anything but zeros; `from` when nowhere.
 Result<LogOffset> end_of_bytes(const LogFile& file, LogOffset from) {
   constexpr int64_t kStep = 1 << 20;
-  LogOffset end = from;
-  for (LogOffset at = from; at < file.end();) {
+  // All is asked for before any of it is read: reading ahead brings pages of zeros into memory behind what is read, and
+  // such pages count as data too, so that the whole file would be gone through.
+  std::vector<LogOffset> steps;
+  for (LogOffset at = from; at < file.end(); at += kStep) {
     APOGEE_TRY_ASSIGN(int64_t data, file.file->next_data(at - file.begin));
     at = std::max(at, file.begin + data);
-    if (at >= file.end()) break;
+    if (at < file.end()) steps.push_back(at);
+  }
+  LogOffset end = from;
+  for (LogOffset at : steps) {
     auto part = file.bytes_from(at).substr(0, kStep);
     if (auto last = part.find_last_not_of('\0'); last != std::string_view::npos)
       end = at + static_cast<LogOffset>(last) + 1;
-    at += static_cast<LogOffset>(part.size());
   }
   return end;
 }

@@ -271,7 +271,6 @@ TEST_CASE("sends in steady state take no memory on the IO loops", "[quick_send][
   }
   const int64_t taken = io_allocations.load() - before;
   INFO(taken << " allocations for " << kMessages << " messages");
-  // Under sync flush each group of answers comes as one task, of which each message is one here.
-  CHECK(taken <= (flush == store::FlushDiskType::kAsync ? kMessages / 50 : kMessages));
+  CHECK(taken <= kMessages / 50);
 }
 #endif
