@@ -105,14 +105,8 @@ run_row() {
       if [ ${#ceiling[@]} -gt 0 ] && { [ "$who" = own ] || [ "${ceiling[0]}" != echo ]; }; then
         against "$out/runs/$row.$pair.$([ "$who" = own ] || echo "$who-")ceiling.json" "$who" "${ceiling[@]}"
       fi
-      local reader=''
-      if [ "$is_cold" = true ]; then
-        [ "$who" = versus ] || forget_page_cache "$broker_store"
-        cold_reader "$who" &
-        reader=$!
-      fi
+      [ "$is_cold$who" != trueown ] || forget_page_cache "$broker_store"
       against "$out/runs/$row.$pair.$who.json" "$who" "${load[@]}"
-      [ -z "$reader" ] || { kill -INT "$reader" 2>/dev/null || true; wait "$reader" || true; }
     done
     jq -r --arg load "$(row_field "$row" .count)" --arg pair "$pair" 'def r: if . then (. * 100 | round / 100) else "?" end; .figures as $f
       | "   run \($pair): \($f[$load + ".rate"] | floor)/s, p50 \($f[$load + ".p50"] | r), p99 \($f[$load + ".p99"] | r), p99.9 \($f[$load + ".p999"] | r) us, server \($f["server.cpu"] | r) us/message"' \
@@ -130,10 +124,6 @@ fill_topic() {
   measure "$out/fill.json" produce --broker "$(address_of "$1")" --topic "$2" --queues 8 --mode async --connections 4 \
     --batch 16 --messages "$count" --warmup 0
 }
-cold_reader() {
-  exec "$mqbench" consume --broker "$(address_of "$1")" --topic bench_cold --cpus "$load_cpus" --quiet >/dev/null 2>&1
-}
-
 # Start until registered, on an empty store and again on what the fill left; memory idle and after the mixed load.
 run_start() {
   echo "== start"

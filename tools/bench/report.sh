@@ -15,9 +15,9 @@ load_of() { jq -r --arg row "$1" --arg key "$2" '.[] | select(.name == $row) | .
     times=1
     [ "$side" != ceiling ] || times=$(load_of "$row" ceiling_times)
     jq -c --arg row "$row" --arg side "$side" --argjson pair "$pair" --arg load "$count" --argjson times "${times:-1}" \
-      '.figures as $f | {row: $row, pair: $pair, side: $side, figures: {rate: ($f[$load + ".rate"] * $times), p50: $f[$load + ".p50"],
+      '.figures as $f | {row: $row, pair: $pair, side: $side, figures: ($f + {rate: (($f[$load + ".rate"] // 0) * $times), p50: $f[$load + ".p50"],
          p99: $f[$load + ".p99"], p999: $f[$load + ".p999"], max: $f[$load + ".max"], cpu: $f["server.cpu"],
-         resident: $f["server.resident"], anonymous: $f["server.anonymous"]}}' "$file"
+         resident: $f["server.resident"], anonymous: $f["server.anonymous"]})}' "$file"
   done
 } >"$out/runs.jsonl"
 
@@ -35,7 +35,7 @@ jq -s --slurpfile rows "$rows" --slurpfile process "$out/process.json" --arg ver
      rows: [$rows[0][] | . as $row
        | ($process[0][.name]) as $numbers
        | (if $numbers then ($numbers | map_values(spread))
-          else (["rate", "p50", "p99", "p999", "max", "cpu", "resident", "anonymous"]
+          else (["rate", "p50", "p99", "p999", "max", "cpu", "resident", "anonymous"] + [.aims[].figure] | unique
                 | map({key: ., value: (of($row.name; "own"; .) | spread)}) | from_entries) end) as $own
        | select([$own[] | select(. != null)] | length > 0)
        | {name, title, ceiling_is, own: $own,
