@@ -101,6 +101,22 @@ TEST_CASE("mqbench produce and consume: what was sent is counted, stored and rea
   CHECK(consumed.report["ok"] == false);
 }
 
+TEST_CASE("mqbench produce: ends after as many messages as were asked for, in whole batches",
+          "[integration][mqbench]") {
+  Cluster cluster;
+  const std::vector<std::string> where{"--broker", cluster.broker(), "--topic", "bench", "--queues", "4"};
+  auto ran = bench(with(with({"produce"}, where), {"--messages", "301", "--connections", "8", "--threads", "2"}));
+  INFO(ran.report.dump(2));
+  CHECK(ran.exit_code == 0);
+  CHECK(ran.figure("produce.messages") == 301);
+  ran = bench(with(with({"produce"}, where), {"--messages", "3", "--batch", "8", "--threads", "2", "--mode", "async"}));
+  CHECK(ran.exit_code == 0);
+  CHECK(ran.figure("produce.messages") == 8);
+  ran = bench(with(with({"consume"}, where), {"--expect", "309"}));
+  INFO(ran.report.dump(2));
+  CHECK(ran.exit_code == 0);
+}
+
 TEST_CASE("mqbench consume: a damaged body is found", "[integration][mqbench]") {
   Cluster cluster;
   const std::vector<std::string> where{"--broker", cluster.broker(), "--topic", "bench", "--queues", "1"};

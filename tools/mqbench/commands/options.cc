@@ -175,7 +175,9 @@ std::string describe(const TargetOptions& options) {
 std::vector<SendLoad*> add_senders(Run& run, const SendOptions& options, const Targets& targets, uint32_t run_number,
                                    const std::string& name, bool keep_acked) {
   const auto frames = build_send_frames(options.shape, run_number, options.group, targets);
-  const auto workers = std::min<size_t>(run.workers(), static_cast<size_t>(options.connections));
+  auto workers = std::min<size_t>(run.workers(), static_cast<size_t>(options.connections));
+  const uint64_t requests = (options.messages + options.shape.batch - 1) / options.shape.batch;
+  if (requests != 0) workers = std::min<size_t>(workers, requests);
   std::vector<SendLoad*> loads;
   uint32_t next = 0;
   for (size_t worker = 0; worker < workers; ++worker) {
@@ -188,6 +190,7 @@ std::vector<SendLoad*> add_senders(Run& run, const SendOptions& options, const T
     plan.share = static_cast<uint32_t>(worker);
     plan.shares = static_cast<uint32_t>(workers);
     plan.messages_per_request = options.shape.batch;
+    plan.messages = (requests * (worker + 1) / workers - requests * worker / workers) * options.shape.batch;
     plan.bytes_per_request = options.shape.batch * options.shape.body_bytes;
     std::vector<size_t> brokers;
     const auto until = static_cast<uint32_t>(static_cast<size_t>(options.connections) * (worker + 1) / workers);

@@ -20,8 +20,9 @@ namespace mqbench {
 struct SendOptions {
   std::string mode = "sync";  ///< "sync", "async", "one-way"
   int64_t connections = 64;
-  int64_t window = 64;  ///< of each connection; async only
-  double rate = 0;      ///< messages a second of all; 0: closed-loop
+  int64_t window = 64;    ///< of each connection; async only
+  double rate = 0;        ///< messages a second of all; 0: closed-loop
+  uint64_t messages = 0;  ///< of all, rounded up to whole requests; 0: until the time is over
   bool binary = false;
   std::string group = "mqbench";
   MessageShape shape;

@@ -39,6 +39,10 @@ void check_stored(Run& run, const std::vector<SendLoad*>& senders, const Targets
 
 int run(Call& call) {
   settle(call.send);
+  if (call.send.messages != 0) {
+    if (call.command->count("--warmup") == 0) call.run.warmup = 0;
+    if (call.command->count("--seconds") == 0) call.run.seconds = 86'400;
+  }
   call.run.title = fmt::format("{}; {}", describe(call.send), describe(call.target));
   Run run(call.run);
   const auto targets = find_targets(call.target);
@@ -56,6 +60,11 @@ Command add_produce_command(CLI::App& app) {
   auto* command = call->command = app.add_subcommand("produce", "Sends messages: sync, async, one-way, in batches");
   add_target_options(*command, call->target);
   add_send_options(*command, call->send);
+  command
+      ->add_option("--messages", call->send.messages,
+                   "end after so many instead of --seconds (in whole batches); all are measured, --warmup is 0 then")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
+      ->group("Sending");
   add_run_options(*command, call->run);
   command->footer(
       "Closed-loop (no --rate) finds the most that the broker takes; its latencies are those of senders that wait for\n"
@@ -65,6 +74,7 @@ Command add_produce_command(CLI::App& app) {
       "Examples\n"
       "  mqbench produce --broker 127.0.0.1:10911                                    64 senders that wait\n"
       "  mqbench produce --broker 127.0.0.1:10911 --mode async --connections 4 --pid $(pidof mqbroker)\n"
+      "  mqbench produce --broker 127.0.0.1:10911 --messages 1000000 --batch 16      fill a topic\n"
       "  mqbench produce --broker 127.0.0.1:10911 --rate 5000 --seconds 60 --html send.html\n"
       "  mqbench produce --namesrv 127.0.0.1:9876 --batch 32 --topics 100 --queues 4 --keys --tags A,B\n"
       "  mqbench produce --broker 127.0.0.1:10911 --mode one-way --connections 2 --json -");

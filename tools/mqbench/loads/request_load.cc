@@ -98,7 +98,7 @@ void RequestLoad::stop(int64_t end) {
 }
 
 bool RequestLoad::has_room(const Lane& lane) const {
-  if (!lane.link->is_open()) return false;
+  if (all_sent() || !lane.link->is_open()) return false;
   if (plan_.one_way) return lane.link->unsent() < kOneWayUnsentMax;
   return !lane.free.empty() && lane.link->unsent() < kUnsentMax;
 }
@@ -194,13 +194,13 @@ void RequestLoad::on_read_end(Link& link, int64_t now) {
   } else {
     pump(lane, now);
   }
-  if (stopped_) finish_when_done();
+  finish_when_done();
   in_flight_shown_.store(in_flight_, std::memory_order_relaxed);
 }
 
 void RequestLoad::on_writable(Link& link) {
   auto& lane = lanes_[link.index()];
-  if (stopped_) {
+  if (stopped_ || all_sent()) {
     link.call_when_writable(false);
     finish_when_done();
     return;
@@ -216,7 +216,7 @@ void RequestLoad::on_writable(Link& link) {
 }
 
 void RequestLoad::finish_when_done() {
-  if (!stopped_ || in_flight_ > 0) return;
+  if (!(stopped_ || all_sent()) || in_flight_ > 0) return;
   if (plan_.one_way)
     for (auto& lane : lanes_)
       if (lane.link->is_open() && lane.link->unsent() > 0) return;

@@ -22,6 +22,7 @@ struct RequestPlan {
   uint32_t share = 0, shares = 1;
   uint64_t messages_per_request = 1;
   uint64_t bytes_per_request = 0;  ///< of bodies
+  uint64_t messages = 0;           ///< of this load, a multiple of messages_per_request; 0: until it is stopped
 };
 
 /// Sends requests that each get one answer, closed-loop (whenever a connection has room) or open-loop (when one is
@@ -67,6 +68,7 @@ class RequestLoad : public Load, public LinkUser {
   void on_read_end(Link& link, int64_t now) override;
   void on_writable(Link& link) override;
   void on_closed(Link& link, const std::string& reason) override;
+  [[nodiscard]] bool all_sent() const { return plan_.messages != 0 && sent_ >= plan_.messages; }
   [[nodiscard]] bool has_room(const Lane& lane) const;
   void send(Lane& lane, int64_t intended, int64_t now);
   void pump(Lane& lane, int64_t now);
