@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs the packages, builds and runs every test.
 #   tools/test.sh               release build, all tests
-#   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests
-#                               (--sanitize=address or --sanitize=thread: only the one; TSan's tests take four
-#                               minutes on two cores that are busy with other things, its build comes on top)
+#   tools/test.sh --sanitize    also ASan+UBSan over everything, TSan over unit and integration tests (and over those of
+#                               business messages, six minutes for it, with --soak)
+#                               --sanitize=address or --sanitize=thread: only the one
 #   tools/test.sh --soak        also the long runs (more connections, longer times)
 #   tools/test.sh --fuzz        also an hour of fuzzing, shared by the fuzz targets
 set -euo pipefail
@@ -62,8 +62,11 @@ if [ "$address" = 1 ]; then
 fi
 if [ "$thread" = 1 ]; then
   export TSAN_OPTIONS=second_deadlock_stack=1:suppressions=$PWD/test/support/tsan.supp:log_path=$PWD/build/tsan/sanitizer
-  stage "build tsan (clang)" tools/build.sh tsan
-  stage "tests tsan" run_sanitized tsan -L 'unit|integration'
+  labels='unit|integration'
+  [ "$soak" = 0 ] || labels+='|business'
+  # shellcheck disable=SC2046
+  stage "build tsan (clang)" tools/build.sh tsan mqnamesrv $(tr '|' '\n' <<<"$labels" | sed 's/^/tests_/')
+  stage "tests tsan" run_sanitized tsan -L "$labels"
 fi
 if [ "$fuzz" = 1 ]; then
   stage "build fuzzers" tools/build.sh asan

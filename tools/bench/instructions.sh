@@ -29,7 +29,8 @@ mqbench=$bin/tools/mqbench
 load() { "$mqbench" "$@" --broker "127.0.0.1:$broker_port" --quiet >"$server_root/load.txt" 2>&1 || { cat "$server_root/load.txt" >&2; exit 1; }; }
 # What the broker that has just ended executed in all.
 collected() { sed -n 's/.*Collected : \([0-9]*\).*/\1/p' "$server_root/broker.out" | tail -1; }
-# per_message LESS MORE LOAD...: the difference of two brokers whose load had LESS and MORE messages, for each message.
+# per_message LESS MORE LOAD...: the difference of two brokers whose load had LESS and MORE messages, for each message,
+# in `now`. (Not on standard output: a subshell would leave its broker behind when a load fails.)
 per_message() {
   local less=$1 more=$2 counts=() n
   shift 2
@@ -39,14 +40,14 @@ per_message() {
     server_stop
     counts+=("$(collected)")
   done
-  echo $(((counts[1] - counts[0]) / (more - less)))
+  now=$(((counts[1] - counts[0]) / (more - less)))
 }
-send() { load produce --topic bench --queues 8 --mode sync --connections 1 --body 1K --warmup 0 --messages "$1"; }
-batch() { load produce --topic bench --queues 8 --mode sync --connections 1 --body 1K --batch 32 --warmup 0 --messages "$1"; }
+send() { load produce --topic bench --queues 8 --mode sync --connections 1 --body 1K --unique-key --warmup 0 --messages "$1"; }
+batch() { load produce --topic bench --queues 8 --mode sync --connections 1 --body 1K --unique-key --batch 32 --warmup 0 --messages "$1"; }
 # The same messages each time; what is read of them differs.
 pull() {
-  load produce --topic few --queues 8 --mode sync --connections 1 --body 1K --batch 32 --warmup 0 --messages 3200
-  load produce --topic many --queues 8 --mode sync --connections 1 --body 1K --batch 32 --warmup 0 --messages 35200
+  load produce --topic few --queues 8 --mode sync --connections 1 --body 1K --unique-key --batch 32 --warmup 0 --messages 3200
+  load produce --topic many --queues 8 --mode sync --connections 1 --body 1K --unique-key --batch 32 --warmup 0 --messages 35200
   load consume --topic "$([ "$1" = 3200 ] && echo few || echo many)" --pull-batch 32
 }
 
@@ -54,7 +55,7 @@ printf '%-28s %12s %12s\n' "instructions per message" now baseline
 result='{}' failed=0
 for row in "send 2000 12000 send" "batch_32 3200 35200 batch" "pull_32 3200 35200 pull"; do
   read -r name less more what <<<"$row"
-  now=$(per_message "$less" "$more" "$what")
+  per_message "$less" "$more" "$what"
   before=$(jq -r --arg name "$name" '.[$name] // 0' "$baseline" 2>/dev/null || echo 0)
   printf '%-28s %12s %12s\n' "$name" "$now" "$before"
   result=$(jq --arg name "$name" --argjson now "$now" '. + {($name): $now}' <<<"$result")
