@@ -12,8 +12,8 @@ if(APOGEE_PRECOMPILE AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
   add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
 endif()
 
-# apogee_precompile(target KIND [header ...]) KIND: library, program (they differ in what position-independent means) or
-# test. The first target of a kind owns the headers, to which the given ones are added; the others use them.
+# apogee_precompile(target KIND [header ...]) KIND: library, program (they differ in what position-independent means),
+# test or mqbench. The first target of a kind owns the headers, to which the given ones are added; the others use them.
 function(apogee_precompile target kind)
   if(NOT APOGEE_PRECOMPILE)
     return()

@@ -51,15 +51,24 @@ pull() {
   load consume --topic "$([ "$1" = 3200 ] && echo few || echo many)" --pull-batch 32
 }
 
+# How often threads wake each other differs a little from run to run: what is too much is counted again, the least holds.
 printf '%-28s %12s %12s\n' "instructions per message" now baseline
 result='{}' failed=0
 for row in "send 2000 12000 send" "batch_32 3200 35200 batch" "pull_32 3200 35200 pull"; do
   read -r name less more what <<<"$row"
-  per_message "$less" "$more" "$what"
   before=$(jq -r --arg name "$name" '.[$name] // 0' "$baseline" 2>/dev/null || echo 0)
-  printf '%-28s %12s %12s\n' "$name" "$now" "$before"
-  result=$(jq --arg name "$name" --argjson now "$now" '. + {($name): $now}' <<<"$result")
-  [ "$before" -gt 0 ] && [ $((now * 100)) -gt $((before * 110)) ] && failed=1 && echo "   more than 10 % above the baseline" >&2
+  least=0
+  for _ in 1 2 3; do
+    per_message "$less" "$more" "$what"
+    [ "$least" -ne 0 ] && [ "$least" -le "$now" ] || least=$now
+    [ "$mode" = check ] && [ $((least * 100)) -gt $((before * 110)) ] || break
+  done
+  printf '%-28s %12s %12s\n' "$name" "$least" "$before"
+  result=$(jq --arg name "$name" --argjson now "$least" '. + {($name): $now}' <<<"$result")
+  if [ "$before" -gt 0 ] && [ $((least * 100)) -gt $((before * 110)) ]; then
+    echo "   more than 10 % above $baseline: make it cheaper, or say why in the commit that runs --update" >&2
+    failed=1
+  fi
 done
 case "$mode" in
   update) jq . <<<"$result" >"$baseline" && echo "written: $baseline" ;;
