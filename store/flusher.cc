@@ -75,9 +75,12 @@ void Flusher::write_back(LogOffset end) {
   // Whole pages only: the next append would wait for a page that is being written.
   LogOffset from = std::max(write_back_from_.load(), ends_.flushed.load());
   LogOffset to = end / kPageBytes * kPageBytes;
-  if (to - from < options_.write_back_bytes) return;
-  files_.start_write_back(from, to);
-  write_back_from_ = to;
+  if (to - from >= options_.write_back_bytes) {
+    files_.start_write_back(from, to);
+    from = to;
+  }
+  // Also when a sync was faster: else each append from here on would find enough gathered, and wake us in vain.
+  write_back_from_ = from;
 }
 
 void Flusher::run() {
