@@ -7,13 +7,23 @@
 
 namespace apogee::broker {
 
+namespace {
+
+bool has_messages(store::MessageStore& store, const std::string& topic, int32_t queues) {
+  for (int32_t queue = 0; queue < queues; ++queue)
+    if (store.min_offset(topic, queue) < store.max_offset(topic, queue)) return true;
+  return false;
+}
+
+}  // namespace
+
 std::vector<TopicConfig> lost_topics(store::MessageStore& store, const TopicTable& topics) {
   std::vector<TopicConfig> lost;
   const auto table = topics.snapshot();
   for (const auto& name : store.topics()) {
     if (table->find(name) != table->end() || topics.is_system_topic(name) || !check_topic_name(name)) continue;
     const int32_t queues = std::min(store.queue_count(name), kTopicQueuesMax);
-    if (queues == 0) continue;
+    if (!has_messages(store, name, queues)) continue;  // cleanUnusedTopic takes its queues away
     TopicConfig config;
     config.topic_name = name;
     config.read_queue_nums = config.write_queue_nums = queues;

@@ -7,7 +7,7 @@
 
 namespace apogee::broker {
 
-/// Topics that have queues in the store, and no configuration: a broker lost its topics.json, or a slave its master
+/// Topics that have messages in the store, and no configuration: a broker lost its topics.json, or a slave its master
 /// before it heard of the topic. As they are made again: with the queues that there are, for reading and writing.
 /// Each is told about once it is made.
 [[nodiscard]] std::vector<TopicConfig> lost_topics(store::MessageStore& store, const TopicTable& topics);

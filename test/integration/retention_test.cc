@@ -132,7 +132,11 @@ TEST_CASE("Retention: queues of gone messages and gone topics go, and offsets go
   REQUIRE(eventually([&] { return world.admin.max_offset(world.queue).value() == 101; }));
   CHECK(world.admin.min_offset(world.queue).value() == 100);
 
-  // A topic that topics.json does not have any more, as after a restore of an older one.
+  // A topic without messages that topics.json does not have any more, as after a restore of an older one.
+  world.send("New", 200);
+  REQUIRE(world.admin.delete_expired_log_files(world.cluster.broker()));
+  REQUIRE(eventually([&] { return world.admin.min_offset(world.queue).value() == 101; }));
+  CHECK(std::filesystem::exists(queue_files / "Old"));
   world.cluster.stop_broker();
   std::filesystem::remove(world.cluster.directory() / "store/config/topics.json");
   std::filesystem::remove(world.cluster.directory() / "store/config/topics.json.bak");

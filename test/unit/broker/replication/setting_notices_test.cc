@@ -134,7 +134,8 @@ TEST_CASE("Topics without configuration are made again of their queues", "[broke
   FakeStore store;
   for (const auto& [topic, queue] : std::vector<std::pair<std::string, int32_t>>{
            {"Lost", 0}, {"Lost", 6}, {"%RETRY%G", 0}, {"Known", 3}, {"SCHEDULE_TOPIC_XXXX", 1}, {"rmq_sys_x", 0}})
-    store.queues[{topic, queue}];
+    store.queues[{topic, queue}].times = {1};
+  store.queues[{"Gone", 0}].min_offset = 7;  // its messages have expired
   bench.make_topic("Known");
   const auto lost = lost_topics(store, bench.topics);
   REQUIRE(lost.size() == 2);
