@@ -44,7 +44,7 @@ trap 'exit 130' INT TERM
 free_port() {  # a port P with P, P-1, P-2 and P+1 free on loopback
   local port
   for _ in $(seq 1 50); do
-    port=$((20000 + RANDOM % 20000))
+    port=$((12000 + RANDOM % 20000))
     local taken=0
     for p in $((port - 2)) $((port - 1)) "$port" $((port + 1)); do
       (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null && taken=1

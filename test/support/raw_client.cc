@@ -97,7 +97,8 @@ bool RawClient::closed_by_peer(std::chrono::milliseconds limit) {
 uint16_t free_port() {
   std::random_device random;
   for (int attempt = 0; attempt < 200; ++attempt) {
-    auto port = static_cast<uint16_t>(20'000 + random() % 20'000);
+    // Below what the kernel gives to outgoing connections: a program that starts again finds its port free.
+    auto port = static_cast<uint16_t>(12'000 + random() % 20'000);
     bool free = true;
     for (int delta = -2; delta <= 1 && free; ++delta) {
       int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
