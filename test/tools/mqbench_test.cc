@@ -217,8 +217,9 @@ TEST_CASE("Records: the walk finds what the encoder wrote", "[mqbench]") {
   fields.body = "the body";
   fields.properties = "K\x01V\x02";
   const auto bytes = apogee::message::encode_record(fields, 77, 1'000);
-  Record record;
-  REQUIRE(first_record(bytes + "more", record));
+  const auto with_more = bytes + "more";
+  Record record;  // views of it
+  REQUIRE(first_record(with_more, record));
   CHECK(record.bytes == bytes.size());
   CHECK(record.queue_offset == 77);
   CHECK(record.queue_id == 3);
