@@ -37,7 +37,7 @@ struct MessageShape {
   size_t batch = 1;         ///< messages of a frame
   bool keys = false;        ///< each message has a key of its own
   bool unique_key = false;  ///< UNIQ_KEY, as the SDKs send it
-  std::vector<std::string> tags;
+  std::vector<std::string> tags = {};
   size_t properties = 0;  ///< further user properties of 16 bytes
   bool one_way = false;
   HeaderType header = HeaderType::kJson;
