@@ -31,7 +31,7 @@ forbid() {  # forbid PATHSPEC PATTERN WHY
 }
 forbid 'common/*' '(store|broker|nameserver|client|tools|test)/' "common/ may include only common/"
 forbid 'store/*' '(broker|nameserver|client|tools|test|common/remoting)/' "store/ may not include requests or anything above it"
-forbid 'store/*.cc store/*.h' 'common/loop/' "of the store only store/ha/ has connections"
+forbid 'store/*.cc store/*.h' 'common/loop/(tcp_|loop_buffers)' "of the store only store/ha/ has connections"
 forbid 'nameserver/*' '(store|broker|client|tools|test)/' "nameserver/ may include only common/"
 forbid 'broker/*' '(client|tools|test)/' "broker/ may include common/ and store/"
 forbid 'client/*' '(store|broker|nameserver|tools|test)/' "client/ may include only common/"
