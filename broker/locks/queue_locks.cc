@@ -13,6 +13,25 @@ namespace apogee::broker {
 
 using nlohmann::json;
 
+namespace {
+
+/// time: the member's name, and its value for a lock.
+template <typename Groups, typename Time>
+json list_of(const Groups& groups, const char* time_name, Time time) {
+  json locks = json::array();
+  for (const auto& [group, queues] : groups)
+    for (const auto& [queue, lock] : queues)
+      locks.push_back({{"group", group},
+                       {"topic", queue.topic},
+                       {"brokerName", queue.broker_name},
+                       {"queueId", queue.queue_id},
+                       {"clientId", lock.client_id},
+                       {time_name, time(lock)}});
+  return locks;
+}
+
+}  // namespace
+
 QueueLocks::QueueLocks(Options options) : options_(std::move(options)), life_ms_(options_.life_ms) {}
 
 Status QueueLocks::load() {
@@ -51,17 +70,10 @@ Result<QueueLocks::Groups> QueueLocks::parse(std::string_view text, const std::s
 
 std::string QueueLocks::to_json() const {
   const int64_t now = options_.now_ms();
-  json locks = json::array();
+  json locks;
   {
     std::lock_guard<std::mutex> guard(mutex_);
-    for (const auto& [group, queues] : groups_)
-      for (const auto& [queue, lock] : queues)
-        locks.push_back({{"group", group},
-                         {"topic", queue.topic},
-                         {"brokerName", queue.broker_name},
-                         {"queueId", queue.queue_id},
-                         {"clientId", lock.client_id},
-                         {"age", now - lock.renewed_ms}});
+    locks = list_of(groups_, "age", [now](const auto& lock) { return now - lock.renewed_ms; });
   }
   return json{{"locks", std::move(locks)}}.dump(-1, ' ', false, json::error_handler_t::replace);
 }
@@ -99,21 +111,14 @@ bool QueueLocks::changed() const {
 Status QueueLocks::save_if_changed() {
   if (options_.file.empty()) return {};
   std::lock_guard<std::mutex> saving(save_mutex_);
-  json locks = json::array();
+  json locks;
   uint64_t version = 0;
   {
     const int64_t ahead = options_.wall_ms() - options_.now_ms();
     std::lock_guard<std::mutex> guard(mutex_);
     if (saved_version_ == version_) return {};
     version = version_;
-    for (const auto& [group, queues] : groups_)
-      for (const auto& [queue, lock] : queues)
-        locks.push_back({{"group", group},
-                         {"topic", queue.topic},
-                         {"brokerName", queue.broker_name},
-                         {"queueId", queue.queue_id},
-                         {"clientId", lock.client_id},
-                         {"renewed", lock.renewed_ms + ahead}});
+    locks = list_of(groups_, "renewed", [ahead](const auto& lock) { return lock.renewed_ms + ahead; });
   }
   const json written = {{"locks", std::move(locks)}};
   APOGEE_TRY(config::replace_file(options_.file, written.dump(1, ' ', false, json::error_handler_t::replace)));
