@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures ApogeeMQ on this machine: each row of tools/bench/rows.json several times, each time with its ceiling beside
 # it, and writes bench.json and bench.md (a table). The server runs on one processor, the load on another.
-#   tools/bench.sh                          everything: about half an hour
+#   tools/bench.sh                          everything; --pairs 1 --seconds 1 to see that it works
 #   tools/bench.sh --rows sync_64,e2e_5000  some rows (--list tells which there are)
 #   tools/bench.sh --versus HOST:PORT       each row also against this broker, in turns; prints ratios and their spread
 #                                           (give it the same processor: taskset -c 0; rows that need another
