@@ -41,12 +41,12 @@ finish() {
 trap finish EXIT
 trap 'exit 130' INT TERM
 
-free_port() {  # a port P with P, P-1, P-2 and P+1 free on loopback
+free_port() {  # a port P of loopback with P-2 to P+4 free, below those that the tests use
   local port
   for _ in $(seq 1 50); do
-    port=$((12000 + RANDOM % 20000))
+    port=$((10002 + RANDOM % 248 * 8))
     local taken=0
-    for p in $((port - 2)) $((port - 1)) "$port" $((port + 1)); do
+    for p in $(seq $((port - 2)) $((port + 4))); do
       (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null && taken=1
     done
     [ "$taken" = 0 ] && { echo "$port"; return; }
@@ -55,7 +55,7 @@ free_port() {  # a port P with P, P-1, P-2 and P+1 free on loopback
   return 1
 }
 broker_port=$(free_port)
-namesrv_port=$(free_port)
+namesrv_port=$((broker_port + 4))
 export NAMESRV_ADDR=127.0.0.1:$namesrv_port
 
 echo "== starting mqbroker --standalone on 127.0.0.1:$broker_port (NameServer on $namesrv_port)"

@@ -21,6 +21,9 @@ class LoopBuffers {
   };
   /// Where the next read may go, at least kReadBytesMin bytes; what nobody keeps of it is used again.
   [[nodiscard]] Room read_room();
+  /// The room that the last read_room() has given. Another call of that one may give another room: meanwhile other
+  /// threads may have let go what lay in front.
+  [[nodiscard]] Room room_given() const { return {read_, read_used_, kReadBytes - read_used_}; }
   /// The bytes up to `end` of the room are now what was read; who keeps some of them holds the chunk.
   void read_up_to(size_t end) { read_used_ = end; }
 

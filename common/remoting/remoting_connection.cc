@@ -67,8 +67,8 @@ std::pair<char*, size_t> RemotingConnection::room_to_read() {
 void RemotingConnection::on_read(size_t bytes) {
   last_activity_ms_ = loop_.turn_time_ms();
   if (bytes > 0 && reads_to_room_) {
-    // Nobody else has asked for the room since room_to_read().
-    auto room = loop_.buffers().read_room();
+    // Nobody else has asked for room since room_to_read().
+    auto room = loop_.buffers().room_given();
     const size_t rest = end_ - begin_;
     if (rest > 0) std::memcpy(room.chunk.get() + room.begin, chunk_.get() + begin_, rest);
     begin_ = room.begin;

@@ -172,13 +172,16 @@ void ReplicaAcks::try_join_locked(Member& member, Clock::time_point now) {
   logger_.info("{} is in sync at {}: {} brokers are", name_of(member.slave), acknowledged, in_sync_locked());
 }
 
-/// Whether it has grown.
+/// Whether what is confirmed may have grown since the listener was told. Where a limit comes, that is what was appended
+/// shortly before: who appends tells later, and then only if there is no limit.
 bool ReplicaAcks::set_limit_locked() {
   LogOffset limit = frozen_;
   for (const auto& [id, member] : members_)
     if (member.slave.in_sync) limit = std::min(limit, member.slave.acknowledged);
   if (stopped_) limit = kNoLimit;
-  return waits() && limit_.exchange(limit) < limit;
+  if (!waits()) return false;
+  const LogOffset before = limit_.exchange(limit);
+  return before < limit || (before == kNoLimit && limit != kNoLimit);
 }
 
 void ReplicaAcks::release_locked(Answers& answers) {

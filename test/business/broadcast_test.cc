@@ -29,7 +29,15 @@ PushConsumerConfig broadcasting(const Cluster& cluster, const TemporaryDirectory
 }
 
 bool has_all(Seen& seen, const std::set<std::string>& bodies) {
-  return eventually([&] { return seen.distinct() == bodies; }, 60s);
+  if (eventually([&] { return seen.distinct() == bodies; }, 60s)) return true;
+  const auto seen_bodies = seen.distinct();
+  std::string apart;
+  for (const auto& body : bodies)
+    if (seen_bodies.count(body) == 0) apart += " -" + body;
+  for (const auto& body : seen_bodies)
+    if (bodies.count(body) == 0) apart += " +" + body;
+  WARN("missing (-) or too much (+):" << apart);
+  return false;
 }
 
 /// What a group of its own gets of the topic, until `count` messages are there.

@@ -145,7 +145,7 @@ struct QueueReader {
     for (const auto& [offset, message] : acknowledged)
       if (offset >= at && expectation.codes.count(message.code) != 0)
         wrong("queue " + std::to_string(queue) + " ends at " + std::to_string(at) + " (" + last + "), " + message.id +
-              " was acknowledged at " + std::to_string(offset));
+              " was acknowledged at " + std::to_string(offset) + ", log offset " + std::to_string(message.log_offset));
   }
 };
 

@@ -4,9 +4,13 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
+#include <cstddef>
 #include <random>
 #include <stdexcept>
 
@@ -94,21 +98,54 @@ bool RawClient::closed_by_peer(std::chrono::milliseconds limit) {
   return !read && read.error().code == Errc::kClosed;
 }
 
-uint16_t free_port() {
+namespace {
+
+/// Four ports below each other are one program's: listenPort, one above it, two below it.
+constexpr uint16_t kPortsOfAProgram = 4;
+constexpr uint16_t kPortsOfAProcess = 400;
+/// Below what the kernel gives to outgoing connections: a program that starts again finds its port free.
+constexpr uint16_t kFirstPort = 12'000, kProcesses = 50;
+
+/// The ports that no other test process takes as long as this one lives: a socket's name in the abstract namespace,
+/// which goes with the process, says so.
+uint16_t ports_of_this_process() {
   std::random_device random;
-  for (int attempt = 0; attempt < 200; ++attempt) {
-    // Below what the kernel gives to outgoing connections: a program that starts again finds its port free.
-    auto port = static_cast<uint16_t>(12'000 + random() % 20'000);
+  const auto begin = static_cast<uint16_t>(random() % kProcesses);
+  for (uint16_t i = 0; i < kProcesses; ++i) {
+    const auto number = static_cast<uint16_t>((begin + i) % kProcesses);
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    const std::string text = "apogee-test-ports-" + std::to_string(number);
+    std::copy(text.begin(), text.end(), name.sun_path + 1);
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + text.size());
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (::bind(fd, reinterpret_cast<sockaddr*>(&name), length) == 0)
+      return static_cast<uint16_t>(kFirstPort + number * kPortsOfAProcess);
+    ::close(fd);
+  }
+  throw std::runtime_error("all ports are other test processes'");
+}
+
+bool is_free(uint16_t port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int on = 1;
+  ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  auto at = loopback(port);
+  const bool free = ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
+  ::close(fd);
+  return free;
+}
+
+}  // namespace
+
+uint16_t free_port() {
+  static const uint16_t first = ports_of_this_process();
+  static std::atomic<uint32_t> taken{0};
+  for (int attempt = 0; attempt < 2 * kPortsOfAProcess / kPortsOfAProgram; ++attempt) {
+    const auto below = static_cast<uint16_t>(first + taken++ * kPortsOfAProgram % kPortsOfAProcess);
     bool free = true;
-    for (int delta = -2; delta <= 1 && free; ++delta) {
-      int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-      int on = 1;
-      ::setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-      auto at = loopback(static_cast<uint16_t>(port + delta));
-      free = ::bind(fd, reinterpret_cast<sockaddr*>(&at), sizeof at) == 0;
-      ::close(fd);
-    }
-    if (free) return port;
+    for (uint16_t i = 0; i < kPortsOfAProgram && free; ++i) free = is_free(static_cast<uint16_t>(below + i));
+    if (free) return static_cast<uint16_t>(below + 2);
   }
   throw std::runtime_error("no free ports on 127.0.0.1");
 }

@@ -9,11 +9,11 @@ server_begin() {
   trap 'server_stop; rm -rf "$server_root"' EXIT
   trap 'exit 130' INT TERM
 }
-free_port() {  # a port P with P, P-1, P-2 and P+1 free on loopback
+free_port() {  # a port P of loopback with P-2 to P+4 free, below those that the tests use
   local port p taken
   for _ in $(seq 1 50); do
-    port=$((12000 + RANDOM % 20000)) taken=0
-    for p in $((port - 2)) $((port - 1)) "$port" $((port + 1)); do
+    port=$((10002 + RANDOM % 248 * 8)) taken=0
+    for p in $(seq $((port - 2)) $((port + 4))); do
       (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null && taken=1
     done
     [ "$taken" = 0 ] && echo "$port" && return
@@ -25,7 +25,8 @@ free_port() {  # a port P with P, P-1, P-2 and P+1 free on loopback
 # Sets broker_pid, broker_port, broker_store and broker_started_ms.
 broker_start() {
   rm -rf "${server_root:?}"/*
-  broker_port=$(free_port) namesrv_port=$(free_port) broker_store=$server_root/store
+  broker_port=$(free_port)
+  namesrv_port=$((broker_port + 4)) broker_store=$server_root/store
   printf '%s\n' brokerName=broker-bench bindAddress=127.0.0.1 brokerIP1=127.0.0.1 "listenPort=$broker_port" \
     "namesrvListenPort=$namesrv_port" "storePathRootDir=$broker_store" "logDir=$server_root/logs" "$@" >"$server_root/broker.conf"
   broker_restart

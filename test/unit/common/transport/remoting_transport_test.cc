@@ -1,4 +1,7 @@
+#include <algorithm>
+#include <functional>
 #include <future>
+#include <map>
 #include <mutex>
 #include <thread>
 
@@ -85,6 +88,53 @@ TEST_CASE("Transport: an answer may come from another thread, once", "[transport
   REQUIRE(reply);
   CHECK(reply->code == 7);
   CHECK(reply->remark == "seven");
+}
+
+TEST_CASE("Transport: every request arrives once while other threads let earlier ones go", "[transport]") {
+  constexpr int kCalls = 20'000, kAtOnce = 8;
+  // Threads that hold a frame for a moment: it goes at any time, also while the loop reads.
+  std::vector<std::unique_ptr<loop::LoopThread>> holders;
+  for (int i = 0; i < 3; ++i) holders.push_back(std::make_unique<loop::LoopThread>("holder"));
+  std::atomic<size_t> next_holder{0};
+  std::mutex mutex;
+  std::map<std::string, int> arrived;
+  std::atomic<int> next{0}, done{0}, wrong{0};
+  std::function<void()> call_one;
+  auto options = Pair::options();
+  options.io_threads = 1;
+  Pair pair(
+      [&](const Caller&, Command request, Responder respond) {
+        {
+          std::lock_guard lock(mutex);
+          ++arrived[std::string(request.body.bytes)];
+        }
+        auto& holder = holders[next_holder++ % holders.size()]->loop();
+        holder.post([request = std::move(request), respond = std::move(respond)]() mutable {
+          auto response = Command::response_to(request, 0);
+          response.body = SharedBytes::from(std::string(request.body.bytes));
+          request = {};
+          respond(std::move(response));
+        });
+      },
+      options);
+  RpcClient other(pair.thread.loop(), {}, pair.logger);
+  call_one = [&] {
+    const int number = next++;
+    if (number >= kCalls) return;
+    auto body = std::to_string(number) + ":" + std::string(static_cast<size_t>(number % 300), 'x');
+    auto& client = number % 2 == 0 ? pair.client : other;
+    client.call(pair.address, request_with(body), 20'000, [&, body](const Result<Command>& reply) {
+      if (!reply || reply->body.bytes != body) ++wrong;
+      call_one();
+      ++done;
+    });
+  };
+  for (int i = 0; i < kAtOnce; ++i) call_one();
+  REQUIRE(eventually([&] { return done == kCalls; }, 120s));
+  CHECK(wrong == 0);
+  const std::lock_guard lock(mutex);
+  CHECK(arrived.size() == kCalls);
+  CHECK(std::all_of(arrived.begin(), arrived.end(), [](const auto& each) { return each.second == 1; }));
 }
 
 TEST_CASE("Transport: the server calls a connected client", "[transport]") {

@@ -71,6 +71,13 @@ TEST_CASE("room of a loop is used again when nobody keeps it", "[loop]") {
   CHECK(next.chunk.get() != kept.chunk.get());
   CHECK(next.size >= LoopBuffers::kReadBytesMin);
 
+  buffers.read_up_to(1'000);
+  const size_t begin = buffers.read_room().begin;
+  CHECK(begin == 1'000);
+  next = {};  // as another thread may do while the kernel fills the room
+  CHECK(buffers.room_given().begin == begin);
+  CHECK(buffers.room_given().size == LoopBuffers::kReadBytes - begin);
+
   auto one = buffers.keep("one"), two = buffers.keep("two");
   CHECK(one.bytes == "one");
   CHECK(one.bytes.end() == two.bytes.begin());
