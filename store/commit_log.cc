@@ -9,8 +9,6 @@
 #include <utility>
 
 #include "common/message/message_record.h"
-#include "store/file_names.h"
-#include "store/log_copies.h"
 
 namespace apogee::store {
 
@@ -207,20 +205,6 @@ void CommitLog::take_next_file_locked() {
   files_.push_back(tail_file_);
 }
 
-/// Whether the copy begins where the log will end when what is parked is placed. An empty log begins with it.
-bool CommitLog::goes_on_locked(const Unit& copy) {
-  if (!parked_.empty()) {
-    const auto& last = parked_.back().unit;
-    return last.copy_at >= 0 && last.copy_at + static_cast<LogOffset>(last.bytes.size()) == copy.copy_at;
-  }
-  if (end() == copy.copy_at) return true;
-  if (tail_file_ || files_.begin()) return false;
-  files_.set_data_begin(copy.copy_at);
-  ends_.flushed.store(copy.copy_at, std::memory_order_seq_cst);
-  ends_.end.store(copy.copy_at, std::memory_order_seq_cst);
-  return true;
-}
-
 CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   const auto bytes = static_cast<int64_t>(unit.bytes.size());
   const bool copy = unit.copy_at >= 0;
@@ -323,7 +307,7 @@ void CommitLog::append(Unit unit, Done done) {
     } else if (unit.copy_at >= 0 && !goes_on_locked(unit)) {
       refused.emplace(Errc::kInvalidArgument,
                       fmt::format("a copy for {} comes, but the log ends at {}", unit.copy_at, end()));
-    } else if (parked_.empty() && fits_locked(unit)) {
+    } else if (unit.written = is_to_be_written_locked(unit); !unit.written && parked_.empty() && fits_locked(unit)) {
       tail_locked_at_ms_.store(steady_ms(), std::memory_order_relaxed);
       placed = place_locked(unit, std::move(done));
       tail_locked_at_ms_.store(0, std::memory_order_relaxed);
@@ -341,32 +325,6 @@ void CommitLog::append(Unit unit, Done done) {
   if (refused) return done(std::move(*refused));  // NOLINT(bugprone-use-after-move): moved in the other cases only
   if (low) wake_allocator();
   if (placed) answer(std::move(*placed));
-}
-
-void CommitLog::append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) {
-  auto copies = look_at_copies(bytes, at, options_.file_bytes);
-  if (!copies) return done(copies.error());
-  Unit unit;
-  unit.bytes = std::move(bytes);
-  unit.record_bytes = std::move(copies->piece_bytes);
-  unit.copy_at = at;
-  unit.copy_store_time_ms = copies->last_store_time_ms;
-  unit.wait_for_sync = false;
-  append(std::move(unit),
-         [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
-}
-
-void CommitLog::append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
-  const auto size = static_cast<int64_t>(bytes.size());
-  if (size < kBlankBytes || at < 0 || at % options_.file_bytes + size > options_.file_bytes)
-    return done(Error(Errc::kInvalidArgument, fmt::format("{} bytes at {} are no part of a file", size, at)));
-  Unit unit;
-  unit.record_bytes.push_back(static_cast<uint32_t>(size));
-  unit.bytes = std::move(bytes);
-  unit.copy_at = at;
-  unit.wait_for_sync = false;
-  append(std::move(unit),
-         [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
 }
 
 void CommitLog::tell_growth() {

@@ -61,6 +61,7 @@ class CommitLog {
     /// A copy: bytes of another broker's log (look_at_copies), which carry their places.
     LogOffset copy_at = -1;
     int64_t copy_store_time_ms = 0;
+    bool written = false;  ///< a copy that goes into the file by write_at(), see write_parked()
   };
   struct Placement {
     std::vector<LogOffset> offsets;  ///< one a record
@@ -172,6 +173,10 @@ class CommitLog {
   [[nodiscard]] static int64_t steady_ms();
   [[nodiscard]] LogOffset next_begin_locked() const;
   [[nodiscard]] bool goes_on_locked(const Unit& copy);
+  [[nodiscard]] bool is_to_be_written_locked(const Unit& copy);
+  /// Whether copies come faster than pages are worth to be populated for them.
+  [[nodiscard]] bool far_behind_locked() const;
+  [[nodiscard]] std::shared_ptr<LogFile> file_for_written_locked() const;
   [[nodiscard]] bool window_is_low_locked() const;
   void answer(Placed placed);
   void tell_replication();
@@ -183,6 +188,10 @@ class CommitLog {
   void run_allocator();
   void run_deadlines();
   [[nodiscard]] bool place_parked();
+  [[nodiscard]] bool write_parked();
+  [[nodiscard]] Placed place_written_locked();
+  void give_up_written(LogFile& file, Error why);
+  void unpark_first_locked();
   void keep_window_writable();
   void expire_parked(const Error* everything);
   [[nodiscard]] bool populate_ahead();
@@ -209,6 +218,8 @@ class CommitLog {
   bool closed_ = true;                                         // guarded by tail_mutex_: until start(), after stop()
   std::deque<Parked> parked_;                                  // guarded by tail_mutex_
   int64_t parked_bytes_ = 0;                                   // guarded by tail_mutex_
+  bool writing_first_ = false;                                 // guarded by tail_mutex_: of parked_, which stays there
+  int large_copies_ = 0;                                       // guarded by tail_mutex_: lately, in a row or nearly so
   std::atomic<int64_t> tail_locked_at_ms_{0}, parked_since_ms_{0};
 
   std::mutex allocate_mutex_;
@@ -221,6 +232,7 @@ class CommitLog {
   int64_t next_refresh_ms_ = 0;  // the allocator's
   LogOffset refreshed_at_ = -1;  // the allocator's
   std::string last_warning_;     // the allocator's
+  std::string written_warning_;  // the allocator's
 
   mutable std::mutex state_mutex_;
   std::string sync_failure_;             // guarded by state_mutex_

@@ -54,6 +54,7 @@ void CommitLog::run_allocator() {
     }
     make_next_file();
     bool more = populate_ahead();
+    more = write_parked() || more;
     more = place_parked() || more;
     if (more) wake_allocator();
     keep_window_writable();
@@ -84,12 +85,14 @@ void CommitLog::make_next_file() {
   int64_t wanted_bytes = options_.window_bytes, skipped_bytes = 0;
   {
     std::lock_guard lock(tail_mutex_);
+    const bool written = parked_.empty() ? far_behind_locked() : parked_.front().unit.written;
     const int64_t waited_for = parked_.empty() ? 0 : needs_of_next_locked(parked_.front().unit);
+    if (written) wanted_bytes = 0;
     if (!tail_file_ && waited_for == 0 && options_.slave && !file_missing_) return;
     const LogOffset at = end();
     begin = next_begin_locked();
     skipped_bytes = at - std::min(at, begin);
-    wanted_bytes = std::max(wanted_bytes + skipped_bytes, waited_for);
+    wanted_bytes = std::max(wanted_bytes + skipped_bytes, written ? 0 : waited_for);
     wanted_bytes = options_.warm_files ? options_.file_bytes : std::min(wanted_bytes, options_.file_bytes);
     if (spare_.file && spare_.file->begin == begin && spare_.skipped_bytes == skipped_bytes &&
         spare_.populated_bytes >= wanted_bytes)
@@ -129,9 +132,12 @@ void CommitLog::make_next_file() {
       logger_.warn("{} cannot be locked in memory: raise RLIMIT_MEMLOCK or switch warmMapedFileEnable off",
                    file_name_of(begin));
   }
-  bool populated = spare.file->map->populate(static_cast<size_t>(spare.populated_bytes),
-                                             static_cast<size_t>(wanted_bytes - spare.populated_bytes));
-  if (populated) spare.populated_bytes = wanted_bytes;
+  bool populated = true;
+  if (spare.populated_bytes < wanted_bytes) {
+    populated = spare.file->map->populate(static_cast<size_t>(spare.populated_bytes),
+                                          static_cast<size_t>(wanted_bytes - spare.populated_bytes));
+    if (populated) spare.populated_bytes = wanted_bytes;
+  }
   {
     std::lock_guard lock(tail_mutex_);
     if (next_begin_locked() == spare.file->begin) spare_ = spare;
@@ -150,7 +156,7 @@ bool CommitLog::populate_ahead() {
   LogOffset from, to;
   {
     std::lock_guard lock(tail_mutex_);
-    if (!tail_file_) return false;
+    if (!tail_file_ || (parked_.empty() ? far_behind_locked() : parked_.front().unit.written)) return false;
     int64_t window = options_.window_bytes;
     if (!parked_.empty())
       window = std::max(window, static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes);
@@ -178,13 +184,12 @@ bool CommitLog::place_parked() {
   std::vector<Placed> placed;
   {
     std::lock_guard lock(tail_mutex_);
-    while (!parked_.empty() && placed.size() < kPlacedAtOnce && fits_locked(parked_.front().unit)) {
+    while (!parked_.empty() && placed.size() < kPlacedAtOnce && !parked_.front().unit.written &&
+           fits_locked(parked_.front().unit)) {
       auto& front = parked_.front();
-      parked_bytes_ -= static_cast<int64_t>(front.unit.bytes.size());
       placed.push_back(place_locked(front.unit, std::move(front.done)));
-      parked_.pop_front();
+      unpark_first_locked();
     }
-    parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;
   }
   for (auto& each : placed) answer(std::move(each));
   return !placed.empty();
@@ -196,9 +201,9 @@ void CommitLog::expire_parked(const Error* everything) {
   {
     std::lock_guard lock(tail_mutex_);
     const int64_t limit = steady_ms() - options_.parked_ms_max;
-    while (!parked_.empty() && (everything || parked_.front().since_ms <= limit)) {
-      parked_bytes_ -= static_cast<int64_t>(parked_.front().unit.bytes.size());
+    while (!parked_.empty() && !writing_first_ && (everything || parked_.front().since_ms <= limit)) {
       late.push_back(std::move(parked_.front()));
+      parked_bytes_ -= static_cast<int64_t>(late.back().unit.bytes.size());
       parked_.pop_front();
     }
     parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;

@@ -16,7 +16,8 @@ struct LogCopies {
 };
 
 /// Looks whether the bytes are whole records, each of which says itself that it stands there, and at the end maybe a
-/// blank that goes to the end of its file; all within one file. No CRC is looked at. Error: kInvalidArgument.
+/// blank that goes to the end of its file; all within one file. Lengths and places are looked at, not what
+/// the records hold. Error: kInvalidArgument.
 [[nodiscard]] Result<LogCopies> look_at_copies(std::string_view bytes, LogOffset at, int64_t file_bytes);
 
 }  // namespace apogee::store

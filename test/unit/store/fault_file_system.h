@@ -73,6 +73,8 @@ class FaultFileSystem final : public io::FileSystem {
     return changed_.wait_for(lock, std::chrono::seconds(20), [this] { return waiting_ > 0; });
   }
   int failures() const { return failures_; }
+  /// Writes that are made to fail write their first half, as a disk that gets full does.
+  std::atomic<bool> half_written{false};
   /// Set before the store starts; called with each path that is about to be removed.
   std::function<void(const std::string& path)> before_remove;
 
@@ -178,7 +180,9 @@ class FaultFile final : public io::File {
     return below_->read_at(offset, to, bytes);
   }
   Status write_at(int64_t offset, std::string_view bytes) override {
-    APOGEE_TRY(faults_.check(FileCall::kWrite, path_));
+    auto failed = faults_.check(FileCall::kWrite, path_);
+    if (!failed && faults_.half_written) APOGEE_TRY(below_->write_at(offset, bytes.substr(0, bytes.size() / 2)));
+    APOGEE_TRY(failed);
     return below_->write_at(offset, bytes);
   }
   Status sync() override {
