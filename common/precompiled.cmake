@@ -12,8 +12,8 @@ if(APOGEE_PRECOMPILE AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
   add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
 endif()
 
-# apogee_precompile(target KIND [header ...]) KIND: library, program (they differ in what position-independent means),
-# test or mqbench. The first target of a kind owns the headers, to which the given ones are added; the others use them.
+# apogee_precompile(target KIND [header ...]) KIND: fuzzed, library, program (they differ in what position-independent
+# means), test or mqbench. The first target of a kind owns the headers, to which the given ones are added; the others use them.
 function(apogee_precompile target kind)
   if(NOT APOGEE_PRECOMPILE)
     return()
@@ -24,5 +24,20 @@ function(apogee_precompile target kind)
   else()
     target_precompile_headers(${target} PRIVATE ${APOGEE_PRECOMPILED_HEADERS} ${ARGN})
     set_property(GLOBAL PROPERTY apogee_precompiled_${kind} ${target})
+  endif()
+endfunction()
+
+# apogee_fuzzed_sources(file ...): sources of a target that is not fuzzed as a whole.
+function(apogee_fuzzed_sources)
+  if(APOGEE_FUZZERS)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "${APOGEE_FUZZED_OPTIONS}" SKIP_PRECOMPILE_HEADERS ON)
+  endif()
+endfunction()
+
+# apogee_plain_sources(file ...): what only reads a command line. CLI11 costs the compiler a minute a file when
+# sanitizers instrument and optimize it.
+function(apogee_plain_sources)
+  if(APOGEE_SANITIZE)
+    set_source_files_properties(${ARGN} PROPERTIES COMPILE_OPTIONS "-fno-sanitize=all;-O0" SKIP_PRECOMPILE_HEADERS ON)
   endif()
 endfunction()

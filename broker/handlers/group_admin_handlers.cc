@@ -1,6 +1,5 @@
 #include "broker/handlers/group_admin_handlers.h"
 
-#include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
 
@@ -8,6 +7,7 @@
 #include "common/base/text.h"
 #include "common/remoting/bodies/client_bodies.h"
 #include "common/remoting/bodies/group_bodies.h"
+#include "common/remoting/bodies/json_writer.h"
 #include "common/remoting/bodies/kv_bodies.h"
 #include "common/remoting/bodies/request_mode_bodies.h"
 
@@ -81,10 +81,6 @@ remoting::Connection connection_of(const ClientInfo& client) {
   connection.language = remoting::to_string(client.language);
   connection.version = client.version;
   return connection;
-}
-
-std::string quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 }  // namespace
@@ -220,9 +216,11 @@ void GroupAdminHandlers::subscription_by_consumer(const remoting::Caller& /*call
   if (!fields.ok()) return refuse(request, respond, fields);
   auto group = parts_.consumers.find(name);
   std::shared_ptr<const Subscription> subscription = group == nullptr ? nullptr : group->subscription(topic);
-  std::string body = "{\"group\":" + quoted(name);
-  if (subscription != nullptr) body += ",\"subscriptionData\":" + encode(body_of(*subscription));
-  accept(request, respond, body + ",\"topic\":" + quoted(topic) + "}");
+  remoting::JsonWriter body;
+  body.begin_object().member("group", name);
+  if (subscription != nullptr) body.key("subscriptionData").raw(encode(body_of(*subscription)));
+  body.member("topic", topic).end_object();
+  accept(request, respond, body.take());
 }
 
 void GroupAdminHandlers::set_request_mode(const remoting::Caller& /*caller*/, remoting::Command request,

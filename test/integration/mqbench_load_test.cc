@@ -117,6 +117,31 @@ TEST_CASE("mqbench produce: ends after as many messages as were asked for, in wh
   CHECK(ran.exit_code == 0);
 }
 
+TEST_CASE("mqbench consume: with a filter it counts what the broker examined", "[integration][mqbench]") {
+  Cluster cluster({"--enablePropertyFilter", "true"});
+  const std::vector<std::string> where{"--broker", cluster.broker(), "--topic", "bench", "--queues", "2"};
+  auto sent = bench(with(with({"produce"}, where), {"--messages", "1000", "--tags", "A,B", "--properties", "1"}));
+  REQUIRE(sent.exit_code == 0);
+  double received = 0;
+  const std::vector<std::vector<std::string>> halves{{"--subscription", "A"}, {"--sql", "TAGS = 'B'"}};
+  for (const auto& filter : halves) {
+    auto consumed = bench(with(with({"consume"}, where), filter));
+    INFO(consumed.report.dump(2));
+    CHECK(consumed.exit_code == 0);
+    CHECK(consumed.figure("consume.messages") == 1000);
+    CHECK(consumed.figure("consume.received") > 0);
+    received += consumed.figure("consume.received");
+  }
+  CHECK(received == 1000);
+  auto again = bench(with(with({"consume"}, where), {"--again", "--seconds", "0.3", "--sql", "no_such > 1"}));
+  CHECK(again.exit_code == 0);
+  CHECK(again.figure("consume.messages") > 1000);
+  CHECK(again.figure("consume.received") == 0);
+  auto wrong = bench(with(with({"consume"}, where), {"--sql", "price >"}));
+  CHECK(wrong.exit_code == 1);
+  CHECK(wrong.err.find("the expression ends") != std::string::npos);
+}
+
 TEST_CASE("mqbench consume: a damaged body is found", "[integration][mqbench]") {
   Cluster cluster;
   const std::vector<std::string> where{"--broker", cluster.broker(), "--topic", "bench", "--queues", "1"};

@@ -17,6 +17,7 @@ struct Call {
   PullOptions pull;
   std::string from = "first";
   bool follow = false;
+  bool again = false;
   bool foreign = false;
   bool binary = false;
   bool check_twice = true;
@@ -25,7 +26,10 @@ struct Call {
 
 int run(Call& call) {
   call.run.title = fmt::format("pulls of {} messages, {}, from the {}; {}", call.pull.batch,
-                               call.follow ? "goes on" : "to the end", call.from, describe(call.target));
+                               call.follow  ? "goes on"
+                               : call.again ? "again and again"
+                                            : "to the end",
+                               call.from, describe(call.target));
   call.run.warmup = 0;
   call.target.create = false;
   Run run(call.run);
@@ -37,7 +41,8 @@ int run(Call& call) {
   plan.brokers = targets.brokers;
   plan.header = call.binary ? HeaderType::kBinary : HeaderType::kJson;
   plan.foreign_is_wrong = !call.foreign;
-  plan.keep_received = call.check_twice;
+  plan.keep_received = call.check_twice && !call.again;
+  plan.repeat = call.again;
   for (size_t i = 0; i < targets.queues.size(); ++i)
     plan.queues.push_back({targets.queues[i], begins[i], call.follow ? -1 : ends[i]});
   const auto loads = add_pullers(run, 0, call.pull, plan);
@@ -63,7 +68,11 @@ Command add_consume_command(CLI::App& app) {
       ->check(CLI::IsMember({"first", "last"}))
       ->capture_default_str()
       ->group("Receiving");
-  command->add_flag("--follow", call->follow, "go on at the end, for --seconds; else stop where the queues end now")
+  auto* follow =
+      command->add_flag("--follow", call->follow, "go on at the end, for --seconds; else stop where the queues end now")
+          ->group("Receiving");
+  command->add_flag("--again", call->again, "at the end begin again, for --seconds; keeps no record of what came")
+      ->excludes(follow)
       ->group("Receiving");
   command->add_flag("--foreign", call->foreign, "the topic may hold messages that mqbench did not write")
       ->group("Receiving");
@@ -75,11 +84,13 @@ Command add_consume_command(CLI::App& app) {
   command->footer(
       "One pull is under way for each queue; a pull that finds nothing is held by the broker. Each body's checksum,\n"
       "each message's place in its queue and that it did not come before are checked; otherwise the exit status is 1.\n"
-      "The latency is that of the pulls.\n\n"
+      "The latency is that of the pulls. With tags or SQL92 the rate is that of the messages that the broker "
+      "examined.\n\n"
       "Examples\n"
       "  mqbench consume --broker 127.0.0.1:10911 --pid $(pidof mqbroker)       from the beginning to the end\n"
       "  mqbench consume --broker 127.0.0.1:10911 --pull-batch 256 --pull-connections 4\n"
-      "  mqbench consume --namesrv 127.0.0.1:9876 --from last --follow --seconds 60");
+      "  mqbench consume --namesrv 127.0.0.1:9876 --from last --follow --seconds 60\n"
+      "  mqbench consume --broker 127.0.0.1:10911 --again --seconds 10 --sql 'price > 10'");
   return [call] { return call->command->parsed() ? run(*call) : 0; };
 }
 

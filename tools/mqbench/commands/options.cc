@@ -141,8 +141,11 @@ void add_pull_options(CLI::App& command, PullOptions& options) {
   command.add_option("--group", options.group, "consumer group; no offset is committed")
       ->capture_default_str()
       ->group(kGroup);
-  command.add_option("--subscription", options.tags, "tags that are subscribed to, such as \"A || B\"")
-      ->capture_default_str()
+  auto* tags = command.add_option("--subscription", options.tags, "tags that are subscribed to, such as \"A || B\"")
+                   ->capture_default_str()
+                   ->group(kGroup);
+  command.add_option("--sql", options.sql, "an SQL92 expression instead of tags, such as \"price > 10\"")
+      ->excludes(tags)
       ->group(kGroup);
 }
 
@@ -213,7 +216,8 @@ std::vector<PullLoad*> add_pullers(Run& run, int stage, const PullOptions& optio
     share.connections = static_cast<size_t>(options.connections);
     share.batch = options.batch;
     share.suspend_ms = options.suspend_ms;
-    share.subscription = options.tags;
+    share.sql = !options.sql.empty();
+    share.subscription = share.sql ? options.sql : options.tags;
     share.queues.clear();
     for (size_t i = worker; i < plan.queues.size(); i += run.workers()) share.queues.push_back(plan.queues[i]);
     loads.push_back(

@@ -33,6 +33,7 @@ struct PullOptions {
   int64_t suspend_ms = 15'000;
   std::string group = "mqbench";
   std::string tags = "*";
+  std::string sql;  ///< instead of tags, when not empty
 };
 
 void add_run_options(CLI::App& command, RunOptions& options, bool timed = true);

@@ -13,7 +13,7 @@ namespace mqbench {
 
 namespace {
 constexpr int kPullMessage = 11;
-constexpr int kFound = 0, kNotFound = 19, kRetryAtOnce = 20, kOffsetMoved = 21;
+constexpr int kFound = 0, kNotFound = 19, kRetryAtOnce = 20, kOffsetMoved = 21, kNoSuchExpression = 23;
 constexpr int kOffsetDigits = 18;
 constexpr std::string_view kOffsetHole = "876543210987654321";
 constexpr int kFailuresMax = 1'000;
@@ -40,7 +40,7 @@ PullLoad::PullLoad(Worker& worker, Problems& problems, PullPlan plan)
                   {"suspendTimeoutMillis", std::to_string(plan_.suspend_ms)},
                   {"subscription", plan_.subscription},
                   {"subVersion", "1"},
-                  {"expressionType", "TAG"}};
+                  {"expressionType", plan_.sql ? "SQL92" : "TAG"}};
     cursor.request = build_request(plan_.header, kPullMessage, false, fields, 0);
     cursor.offset_at = cursor.request.bytes.find(kOffsetHole);
     patch_opaque(cursor.request.bytes.data(), cursor.request.opaque_at, plan_.header,
@@ -161,10 +161,11 @@ void PullLoad::on_frame(Link& /*link*/, const Frame& frame, int64_t now) {
   }
   auto& cursor = cursors_[index];
   cursor.waiting = false;
+  const int64_t begin = cursor.next;
+  uint64_t body_bytes = 0;
   if (answer.code == kFound) {
-    uint64_t body_bytes = 0;
     const uint64_t messages = take_messages(index, frame.body, now, body_bytes);
-    pulls_.record(cursor.sent_at, now, messages, body_bytes);
+    if (!filters()) pulls_.record(cursor.sent_at, now, messages, body_bytes);
     if (messages == 0) wrong(index, cursor.next, "an answer without messages");
     cursor.failures = 0;
   } else if (answer.code == kNotFound || answer.code == kRetryAtOnce) {
@@ -174,13 +175,15 @@ void PullLoad::on_frame(Link& /*link*/, const Frame& frame, int64_t now) {
   } else {
     pulls_.fail(cursor.sent_at, answer.code, 1);
     problems_.add(fmt::format("{}: refused with {} {}", plan_.name, answer.code, remark_of(frame)));
-    if (++cursor.failures >= kFailuresMax) cursor.done = true;
+    if (++cursor.failures >= kFailuresMax || answer.code == kNoSuchExpression) cursor.done = true;
     cursor.not_before = now + kRetryNs;
     alarm_->set(cursor.not_before);
     finish_when_done();
     return;
   }
   if (answer.next_offset >= 0) cursor.next = answer.next_offset;
+  if (filters() && cursor.next > begin)
+    pulls_.record(cursor.sent_at, now, static_cast<uint64_t>(cursor.next - begin), body_bytes);
   settle(cursor);
   if (!cursor.done)
     pull(cursor, now);
@@ -202,7 +205,7 @@ uint64_t PullLoad::take_messages(size_t index, std::string_view body, int64_t no
     }
     body.remove_prefix(record.bytes);
     if (record.queue_id != target.queue || record.topic != target.topic || record.queue_offset < expected ||
-        (record.queue_offset > expected && plan_.subscription == "*")) {
+        (record.queue_offset > expected && !filters())) {
       ++counts_.misplaced;
       wrong(index, expected,
             fmt::format("{} queue {} offset {} instead", record.topic, record.queue_id, record.queue_offset));

@@ -28,6 +28,7 @@ struct PullPlan {
   int batch = 32;
   int64_t suspend_ms = 15'000;
   std::string subscription = "*";
+  bool sql = false;  ///< the subscription is an SQL92 expression, not tags
   HeaderType header = HeaderType::kJson;
   bool foreign_is_wrong = true;  ///< bodies of others than mqbench are a problem
   bool keep_received = true;     ///< message by message, to find what is missing or comes twice
@@ -66,6 +67,8 @@ class PullLoad : public Load, public LinkUser {
   void on_open(Link& link) override;
   void on_frame(Link& link, const Frame& frame, int64_t now) override;
   void on_closed(Link& link, const std::string& reason) override;
+  /// Not everything is wanted: what is counted is the messages that the broker examined.
+  [[nodiscard]] bool filters() const { return plan_.sql || plan_.subscription != "*"; }
   void pull(Cursor& cursor, int64_t now);
   void pull_those_due();
   /// Returns how many messages; checks them.
