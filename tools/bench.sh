@@ -66,7 +66,13 @@ measure() {
     exit 1
   fi
 }
-timed() { case "$1" in consume | fsync) ;; *) echo "--seconds $seconds --warmup 1" ;; esac; }
+timed() {  # what ends at the end of the queues, or has its time already, gets none
+  case "$1:$*" in
+    consume:*' --again '*) echo "--seconds $seconds" ;;
+    consume:* | fsync:*) ;;
+    *) echo "--seconds $seconds --warmup 1" ;;
+  esac
+}
 # against FILE WHO ARGUMENTS...: a run whose server is WHO: own, versus, or none (mqbench brings its own).
 against() {
   local file=$1 who=$2
@@ -80,7 +86,7 @@ against() {
     versus:*) where=(--broker "$versus") && [ -z "$versus_pid" ] || where+=(--pid "$versus_pid") ;;
   esac
   # shellcheck disable=SC2046
-  measure "$file" "$@" "${where[@]}" $(timed "$1")
+  measure "$file" "$@" "${where[@]}" $(timed "$@")
 }
 row_field() { jq -r --arg row "$1" ".[] | select(.name == \$row) | $2" "$rows"; }
 
