@@ -4,6 +4,7 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -97,7 +98,8 @@ void add_identity_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "port of the NameServer inside, with --standalone; 0: any");
 
   table.group("Connections and threads");
-  table.add_int("ioThreads", &config.io_threads, {1, 256}, "threads that serve connections");
+  table.add_int("ioThreads", &config.io_threads, {1, 256},
+                "threads that serve connections; by default 2, on a single processor 1");
   table.add_int("readerThreads", &config.reader_threads, {1, 256}, "threads for requests that may touch the disk");
   table.add_int("serverChannelMaxIdleTimeSeconds", &config.channel_idle_s, {1, 86'400},
                 "a connection without traffic is closed after this", {"s", false, false});
@@ -286,6 +288,12 @@ void add_unsupported_rows(config::ConfigTable& table, BrokerConfig& config) {
                 "has no effect: tools read here how many processors the machine has", locked);
 }
 
+/// Processors that this process may run on. Of one alone, two loops would only be in each other's way.
+int32_t processors_allowed() {
+  cpu_set_t allowed;
+  return sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? std::max(1, CPU_COUNT(&allowed)) : INT32_MAX;
+}
+
 }  // namespace
 
 BrokerConfig::BrokerConfig() {
@@ -296,6 +304,7 @@ BrokerConfig::BrokerConfig() {
   if (broker_name.empty()) broker_name = "DEFAULT_BROKER";
   std::string home = environment("HOME");
   processors = static_cast<int32_t>(std::max(1U, std::thread::hardware_concurrency()));
+  io_threads = std::min(io_threads, processors_allowed());
   store_root = (home.empty() ? std::string(".") : home) + "/store";
   log_dir = default_log_dir();
 }

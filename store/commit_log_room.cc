@@ -20,6 +20,8 @@ constexpr int64_t kRefreshMs = 5'000;
 constexpr auto kRefreshInterval = std::chrono::milliseconds(500);
 /// Populated at once, so that appends that wait for pages go on as early as possible.
 constexpr int64_t kPopulateStep = 2 << 20;
+/// Populated at once while no append is near the window's end: whoever else wants the processor has it in between.
+constexpr int64_t kPopulateQuietStep = 64 << 10;
 /// Parked units placed under one hold of the lock.
 constexpr size_t kPlacedAtOnce = 64;
 
@@ -154,6 +156,7 @@ void CommitLog::make_next_file() {
 bool CommitLog::populate_ahead() {
   std::shared_ptr<LogFile> file;
   LogOffset from, to;
+  bool hurried;
   {
     std::lock_guard lock(tail_mutex_);
     if (!tail_file_ || (parked_.empty() ? far_behind_locked() : parked_.front().unit.written)) return false;
@@ -163,9 +166,10 @@ bool CommitLog::populate_ahead() {
     file = tail_file_;
     from = std::max(populated_to_, end());
     to = std::min(file->end(), end() + window);
+    hurried = !parked_.empty() || from - end() < window / 4;
   }
   if (from >= to) return false;
-  LogOffset step_end = std::min(to, from + kPopulateStep);
+  const LogOffset step_end = std::min(to, from + (hurried ? kPopulateStep : kPopulateQuietStep));
   if (!file->map->populate(static_cast<size_t>(from - file->begin), static_cast<size_t>(step_end - from))) {
     if (std::exchange(last_warning_, "pages") != "pages")
       logger_.warn("file {} of the log: the pages from {} on cannot be had, appends wait", file_name_of(file->begin),
@@ -176,6 +180,8 @@ bool CommitLog::populate_ahead() {
     std::lock_guard lock(tail_mutex_);
     if (tail_file_ == file) populated_to_ = std::max(populated_to_, step_end);
   }
+  // An IO loop on the same processor answers in the middle of a window, not behind it.
+  if (!hurried) std::this_thread::yield();
   return step_end < to;
 }
 

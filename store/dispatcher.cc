@@ -25,7 +25,7 @@ constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 /// So much is dispatched by who appends; more is the thread's.
 constexpr int64_t kAppenderBytesMax = 256 << 10;
 /// Entries go to files so long after they came; with many queues later, as each costs a write.
-constexpr auto kFlushAfter = std::chrono::milliseconds(20);
+constexpr auto kFlushAfter = std::chrono::milliseconds(100);
 constexpr auto kFlushAfterEachQueue = std::chrono::microseconds(100);
 constexpr auto kFlushAfterMax = std::chrono::seconds(1);
 constexpr int64_t kHeldEntriesMax = 65'536;

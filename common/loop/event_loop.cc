@@ -48,23 +48,38 @@ void on_timer(uv_timer_t* handle) {
 
 thread_local EventLoop* this_threads_loop = nullptr;
 
-/// What other threads have for the loop.
+/// What is posted to the loop.
 struct Inbox final : EventLoop::Mailbox {
   uv_async_t wake{};
   std::mutex mutex;
   std::vector<Task> queue;  // guarded by mutex
+  bool woken = false;       // guarded by mutex: the loop looks into the queue without waiting before
   bool ended = false;       // guarded by mutex
   bool stop_asked = false;  // guarded by mutex
+  // The loop's thread's:
+  bool turn_ends = true;  // the end of this turn is to come, and looks into the queue
+  bool for_turn = false;  // this turn has posted something
 
-  bool post(Task task) override {
-    std::lock_guard lock(mutex);
-    if (ended) return false;
-    queue.push_back(std::move(task));
-    // uv_async_send coalesces: the one wake-up takes the whole queue.
-    if (queue.size() == 1) uv_async_send(&wake);
+  bool post(Task task) override;
+};
+
+/// That of the loop that this thread runs; nullptr: none.
+thread_local Inbox* this_threads_inbox = nullptr;
+
+bool Inbox::post(Task task) {
+  std::lock_guard lock(mutex);
+  if (ended) return false;
+  queue.push_back(std::move(task));
+  if (this == this_threads_inbox && turn_ends) {
+    for_turn = true;
     return true;
   }
-};
+  if (woken) return true;
+  // One wake-up takes the whole queue.
+  woken = true;
+  uv_async_send(&wake);
+  return true;
+}
 
 }  // namespace
 
@@ -88,6 +103,7 @@ struct EventLoop::Impl {
     {
       std::lock_guard lock(inbox->mutex);
       tasks.swap(inbox->queue);
+      inbox->woken = false;
       stop = inbox->stop_asked;
     }
     for (auto& task : tasks) {
@@ -99,16 +115,24 @@ struct EventLoop::Impl {
     return stop;
   }
 
-  /// Also does what the work itself asks for.
+  /// Also does what the work itself asks for. What the turn has posted runs here, without a wake-up; what that posts
+  /// waits for the next turn, so that the sockets have theirs in between.
   void end_turn() {
-    while (!turn_works.empty() || !writes.empty()) {
+    const auto work_off = [this] {
       done_works.swap(turn_works);
       for (auto& work : done_works) work->turn_ends();
       done_works.clear();
+    };
+    work_off();
+    inbox->turn_ends = false;
+    if (std::exchange(inbox->for_turn, false)) (void)run_posted();  // who stops the loop wakes it too
+    while (!turn_works.empty() || !writes.empty()) {
+      work_off();
       for (size_t i = 0; i < writes.size(); ++i)  // a write may close its connection, or have others written
         if (auto* write = std::exchange(writes[i], nullptr)) write->turn_ends();
       writes.clear();
     }
+    inbox->turn_ends = true;
   }
 };
 
@@ -144,6 +168,7 @@ EventLoop::~EventLoop() {
 void EventLoop::run() {
   impl_->thread.store(std::this_thread::get_id());
   this_threads_loop = this;
+  this_threads_inbox = impl_->inbox.get();
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
   // Tasks that arrived between the stop and here still run; then nobody may post any more.
   for (bool more = true; more;) {
@@ -159,6 +184,7 @@ void EventLoop::run() {
   uv_run(&impl_->loop, UV_RUN_NOWAIT);
   impl_->end_turn();
   this_threads_loop = nullptr;
+  this_threads_inbox = nullptr;
   impl_->thread.store(std::thread::id{});
 }
 

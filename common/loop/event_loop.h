@@ -36,8 +36,8 @@ class EventLoop {
   void run();
   /// Thread: any.
   void stop();
-  /// Runs the task on the loop, in the order of posting. After the loop has ended the task is dropped
-  /// (false). Thread: any.
+  /// Runs the task on the loop, in the order of posting; what the loop itself posts at the end of its turn, in front
+  /// of the writes. After the loop has ended the task is dropped (false). Thread: any.
   bool post(Task task);
 
   [[nodiscard]] bool on_loop_thread() const;

@@ -1,12 +1,16 @@
+#include <algorithm>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "common/loop/event_loop.h"
 #include "common/loop/loop_buffers.h"
 #include "common/loop/run_on.h"
 #include "test/support/catch.h"
+#include "test/support/wait.h"
 
 using namespace apogee;
 using namespace apogee::loop;
@@ -88,4 +92,58 @@ TEST_CASE("room of a loop is used again when nobody keeps it", "[loop]") {
   const std::string half(LoopBuffers::kKeptBytesMax, 'y');
   for (int i = 0; i < 20; ++i) CHECK(buffers.keep(half).bytes == half);
   CHECK(one.bytes == "one");
+}
+
+TEST_CASE("what a turn posts to its own loop runs at its end, what that posts in the next turn", "[loop]") {
+  LoopThread thread("turns");
+  auto& loop = thread.loop();
+  auto work = std::make_shared<Counted>();
+  std::string order;
+  int ends_before = -1, ends_then = -1;
+  std::atomic<bool> done{false};
+  loop.post([&] {
+    loop.at_turn_end(work);
+    loop.post([&] {
+      order += "b";
+      ends_before = work->ends;
+      loop.at_turn_end(work);
+      loop.post([&] {
+        order += "d";
+        ends_then = work->ends;
+        done = true;
+      });
+      order += "c";
+    });
+    order += "a";
+  });
+  CHECK(test::eventually([&] { return done.load(); }));
+  run_on(loop, [] {});
+  CHECK(order == "abcd");
+  CHECK(ends_before == 1);  // the turn's work comes first: what it posts runs in the same turn
+  CHECK(ends_then == 2);
+}
+
+TEST_CASE("tasks of a loop and of other threads each keep their order", "[loop]") {
+  constexpr int kTasks = 2'000;
+  LoopThread thread("turns");
+  auto& loop = thread.loop();
+  std::vector<int> own, others;
+  std::function<void(int)> next = [&](int i) {
+    own.push_back(i);
+    if (i + 1 == kTasks) return;
+    if (i % 3 == 0)
+      loop.run_after(Milliseconds(0), [&, i] { loop.post([&, i] { next(i + 1); }); });
+    else
+      loop.post([&, i] { next(i + 1); });
+  };
+  loop.post([&] { next(0); });
+  for (int i = 0; i < kTasks; ++i) loop.post([&, i] { others.push_back(i); });
+  CHECK(test::eventually([&] {
+    size_t done = 0;
+    run_on(loop, [&] { done = own.size() + others.size(); });
+    return done == 2 * kTasks;
+  }));
+  run_on(loop, [] {});
+  CHECK(std::is_sorted(own.begin(), own.end()));
+  CHECK(std::is_sorted(others.begin(), others.end()));
 }
