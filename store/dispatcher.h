@@ -19,7 +19,8 @@ namespace apogee::store {
 
 /// Reads the log up to its readable end and adds what it finds to the queues, in batches; then tells the
 /// arrival listener. That is done by a thread of its own, woken by wake(), or, while somebody waits for messages, by
-/// who appends: one at a time. The thread alone writes the entries to files, some ms later and many at once.
+/// who appends: one at a time. The thread alone writes the entries to files, a tenth of a second later and many at
+/// once.
 class Dispatcher {
  public:
   Dispatcher(CommitLog& log, ConsumeQueues& queues, std::vector<int64_t> delay_levels_ms, const Logger& logger)

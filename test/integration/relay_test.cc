@@ -98,7 +98,7 @@ TEST_CASE("a running consumer says what it does", "[integration][relay]") {
   REQUIRE(eventually([&] { return seen.count() == 10; }));
   REQUIRE(eventually([&] {
     auto state = bench.admin.consumer_state("relay_group", consumer->client_id(), false);
-    if (!state) FAIL(state.error().message);
+    if (!state) return false;  // the group's retry topic is with the NameServer a moment later
     int64_t committed = 0;
     for (const auto& [queue, held] : state->queues) {
       if (queue.topic == "Running") committed += held.commit_offset;
