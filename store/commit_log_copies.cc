@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kBlankBytes = static_cast<int64_t>(message::kBlankBytesMin);
 /// A slave is far behind when so many copies came that are so large, none between them that was not.
-constexpr size_t kLargeBytes = 128 << 10;
+constexpr size_t kLargeBytes = 32 << 10;
 constexpr int kFarBehind = 4;
 /// As many smaller ones less kFarBehind end that.
 constexpr int kLargeCopiesMax = 16;
