@@ -34,14 +34,15 @@ void copy_behind_head(const char* record, size_t bytes, char* to) {
 /// Copies the records so that a process killed half-way leaves no record that looks whole but is not, and none
 /// behind one that is not whole: their lengths and magics come last, in order.
 void copy_records(const CommitLog::Unit& unit, char* to) {
+  const char* from = unit.all().data();
   size_t at = 0;
   for (uint32_t bytes : unit.record_bytes) {
-    copy_behind_head(unit.bytes.data() + at, bytes, to + at);
+    copy_behind_head(from + at, bytes, to + at);
     at += bytes;
   }
   at = 0;
   for (uint32_t bytes : unit.record_bytes) {
-    copy_head(unit.bytes.data() + at, to + at);
+    copy_head(from + at, to + at);
     at += bytes;
   }
 }
@@ -170,14 +171,14 @@ Status CommitLog::stop() {
 }
 
 int64_t CommitLog::needs_of_next_locked(const Unit& unit) const {
-  const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  const auto bytes = unit.size();
   if (unit.copy_at >= 0)
     return tail_file_ && unit.copy_at < tail_file_->end() ? 0 : unit.copy_at % options_.file_bytes + bytes;
   return tail_file_ && end() + bytes + kBlankBytes <= tail_file_->end() ? 0 : bytes + kBlankBytes;
 }
 
 bool CommitLog::fits_locked(const Unit& unit) const {
-  const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  const auto bytes = unit.size();
   const LogOffset at = end();
   const bool copy = unit.copy_at >= 0;
   const int64_t of_next = needs_of_next_locked(unit);
@@ -206,7 +207,7 @@ void CommitLog::take_next_file_locked() {
 }
 
 CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
-  const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  const auto bytes = unit.size();
   const bool copy = unit.copy_at >= 0;
   LogOffset at = end();
   if (copy) {
@@ -291,7 +292,7 @@ bool CommitLog::append_quickly(char* record, size_t bytes, const std::string& qu
 }
 
 void CommitLog::append(Unit unit, Done done) {
-  const auto bytes = static_cast<int64_t>(unit.bytes.size());
+  const auto bytes = unit.size();
   if (unit.copy_at < 0 && bytes + kBlankBytes > options_.file_bytes)
     return done(
         Error(Errc::kTooLarge, fmt::format("{} bytes do not fit a log file of {}", bytes, options_.file_bytes)));

@@ -53,15 +53,18 @@ class CommitLog {
   };
   /// Encoded records of one unit (a message, or a batch that must not be torn apart).
   struct Unit {
-    std::string bytes;  ///< whole records, without their places
+    std::string bytes;  ///< whole records, without their places; not of a copy
     std::vector<uint32_t> record_bytes;
     std::string queue_key;  ///< key of next_offsets
     bool wait_for_sync = true;
     bool takes_queue_offset = true;  ///< false: stored with queue offset 0, in no queue (prepared, rolled back)
     /// A copy: bytes of another broker's log (look_at_copies), which carry their places.
     LogOffset copy_at = -1;
+    SharedBytes copied;
     int64_t copy_store_time_ms = 0;
     bool written = false;  ///< a copy that goes into the file by write_at(), see write_parked()
+    [[nodiscard]] std::string_view all() const { return copy_at >= 0 ? copied.bytes : std::string_view(bytes); }
+    [[nodiscard]] int64_t size() const { return static_cast<int64_t>(all().size()); }
   };
   struct Placement {
     std::vector<LogOffset> offsets;  ///< one a record
@@ -107,8 +110,8 @@ class CommitLog {
   [[nodiscard]] bool append_quickly(char* record, size_t bytes, const std::string& queue_key, bool wait_for_sync,
                                     QuickPlace& place, Flusher::Released synced);
   /// See ReplicatedLog.
-  void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done);
-  void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done);
+  void append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done);
+  void append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done);
 
   [[nodiscard]] LogOffset begin() const { return files_.begin().value_or(end()); }
   [[nodiscard]] LogOffset end() const { return ends_.end.load(std::memory_order_seq_cst); }

@@ -15,18 +15,18 @@ namespace {
 
 constexpr int64_t kBlankBytes = static_cast<int64_t>(message::kBlankBytesMin);
 /// A slave is far behind when so many copies came that are so large, none between them that was not.
-constexpr size_t kLargeBytes = 32 << 10;
+constexpr int64_t kLargeBytes = 32 << 10;
 constexpr int kFarBehind = 4;
 /// As many smaller ones less kFarBehind end that.
 constexpr int kLargeCopiesMax = 16;
 
 }  // namespace
 
-void CommitLog::append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) {
-  auto copies = look_at_copies(bytes, at, options_.file_bytes);
+void CommitLog::append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
+  auto copies = look_at_copies(bytes.bytes, at, options_.file_bytes);
   if (!copies) return done(copies.error());
   Unit unit;
-  unit.bytes = std::move(bytes);
+  unit.copied = std::move(bytes);
   unit.record_bytes = std::move(copies->piece_bytes);
   unit.copy_at = at;
   unit.copy_store_time_ms = copies->last_store_time_ms;
@@ -35,13 +35,13 @@ void CommitLog::append_copy(LogOffset at, std::string bytes, std::function<void(
          [done = std::move(done)](Result<Placement> placed) { done(placed ? Status() : Status(placed.error())); });
 }
 
-void CommitLog::append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+void CommitLog::append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
   const auto size = static_cast<int64_t>(bytes.size());
   if (size < kBlankBytes || at < 0 || at % options_.file_bytes + size > options_.file_bytes)
     return done(Error(Errc::kInvalidArgument, fmt::format("{} bytes at {} are no part of a file", size, at)));
   Unit unit;
   unit.record_bytes.push_back(static_cast<uint32_t>(size));
-  unit.bytes = std::move(bytes);
+  unit.copied = std::move(bytes);
   unit.copy_at = at;
   unit.wait_for_sync = false;
   append(std::move(unit),
@@ -52,7 +52,7 @@ void CommitLog::append_damaged(LogOffset at, std::string bytes, std::function<vo
 bool CommitLog::goes_on_locked(const Unit& copy) {
   if (!parked_.empty()) {
     const auto& last = parked_.back().unit;
-    return last.copy_at >= 0 && last.copy_at + static_cast<LogOffset>(last.bytes.size()) == copy.copy_at;
+    return last.copy_at >= 0 && last.copy_at + last.size() == copy.copy_at;
   }
   if (end() == copy.copy_at) return true;
   if (tail_file_ || files_.begin()) return false;
@@ -68,7 +68,7 @@ bool CommitLog::far_behind_locked() const { return large_copies_ >= kFarBehind; 
 /// into them: the kernel zeroes each page, and makes it writable in the mapping, for nothing.
 bool CommitLog::is_to_be_written_locked(const Unit& copy) {
   if (copy.copy_at < 0 || options_.warm_files) return false;
-  const bool large = copy.bytes.size() >= kLargeBytes;
+  const bool large = copy.size() >= kLargeBytes;
   large_copies_ = std::clamp(large_copies_ + (large ? 1 : -1), 0, kLargeCopiesMax);
   return far_behind_locked();
 }
@@ -95,7 +95,7 @@ bool CommitLog::write_parked() {
     if (!file) return false;
     writing_first_ = true;  // nobody takes it away, and what is parked behind it does not move it
     at = end();
-    bytes = parked_.front().unit.bytes;
+    bytes = parked_.front().unit.all();
   }
   if (auto written = file->file->write_at(at - file->begin, bytes); !written) {
     give_up_written(*file, written.error());
@@ -121,7 +121,7 @@ CommitLog::Placed CommitLog::place_written_locked() {
   placed.placement.store_timestamp_ms = last_store_time_ms_;
   placed.wait_for_sync = unit.wait_for_sync;
   placed.done = std::move(first.done);
-  placed.end = end() + static_cast<LogOffset>(unit.bytes.size());
+  placed.end = end() + unit.size();
   grow_locked(placed.end);
   unpark_first_locked();
   return placed;
@@ -136,7 +136,7 @@ void CommitLog::give_up_written(LogFile& file, Error why) {
   {
     std::lock_guard lock(tail_mutex_);
     at = end();
-    bytes = static_cast<int64_t>(parked_.front().unit.bytes.size());
+    bytes = parked_.front().unit.size();
     // The pages go with what is zeroed, so that they are to be had again before anything is copied to them.
     if (tail_file_.get() == &file) populated_to_ = std::min(populated_to_, at);
     if (spare_.file.get() == &file) spare_.populated_bytes = std::min(spare_.populated_bytes, at - file.begin);
@@ -158,7 +158,7 @@ void CommitLog::give_up_written(LogFile& file, Error why) {
 }
 
 void CommitLog::unpark_first_locked() {
-  parked_bytes_ -= static_cast<int64_t>(parked_.front().unit.bytes.size());
+  parked_bytes_ -= parked_.front().unit.size();
   parked_.pop_front();
   parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;
 }

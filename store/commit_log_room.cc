@@ -161,8 +161,7 @@ bool CommitLog::populate_ahead() {
     std::lock_guard lock(tail_mutex_);
     if (!tail_file_ || (parked_.empty() ? far_behind_locked() : parked_.front().unit.written)) return false;
     int64_t window = options_.window_bytes;
-    if (!parked_.empty())
-      window = std::max(window, static_cast<int64_t>(parked_.front().unit.bytes.size()) + kBlankBytes);
+    if (!parked_.empty()) window = std::max(window, parked_.front().unit.size() + kBlankBytes);
     file = tail_file_;
     from = std::max(populated_to_, end());
     to = std::min(file->end(), end() + window);
@@ -209,7 +208,7 @@ void CommitLog::expire_parked(const Error* everything) {
     const int64_t limit = steady_ms() - options_.parked_ms_max;
     while (!parked_.empty() && !writing_first_ && (everything || parked_.front().since_ms <= limit)) {
       late.push_back(std::move(parked_.front()));
-      parked_bytes_ -= static_cast<int64_t>(late.back().unit.bytes.size());
+      parked_bytes_ -= late.back().unit.size();
       parked_.pop_front();
     }
     parked_since_ms_ = parked_.empty() ? 0 : parked_.front().since_ms;

@@ -231,7 +231,8 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
   while (!rest.empty() && done < kBatchBytesMax) {
     // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
     const LogOffset hole_end = end_of_hole(holes_, at + done);
-    auto position = hole_end < 0 ? look_at(rest, at + done, at + done < checked_below_) : LogPosition{};
+    message::RecordView record;
+    auto position = hole_end < 0 ? look_at(rest, at + done, at + done < checked_below_, &record) : LogPosition{};
     if (position.kind == LogPosition::Kind::kNothing) {
       auto skipped = static_cast<int64_t>(rest.size());
       if (hole_end >= 0)
@@ -250,12 +251,11 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
     }
     last_record = at + done;
     if (position.kind == LogPosition::Kind::kRecord) {
-      auto record = message::decode_record(rest);
-      if (record && has_queue_entry(record->sys_flag)) {
-        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags_code_of(*record)};
-        batch_of(record->topic, record->queue_id, record->queue_offset).entries.push_back(entry);
+      if (has_queue_entry(record.sys_flag)) {
+        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags_code_of(record)};
+        batch_of(record.topic, record.queue_id, record.queue_offset).entries.push_back(entry);
       }
-      if (record) last_time = record->store_timestamp_ms;
+      last_time = record.store_timestamp_ms;
     }
     done += position.bytes;
     rest.remove_prefix(static_cast<size_t>(position.bytes));

@@ -238,7 +238,8 @@ MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) 
   const LogOffset from = at;
   while (!bytes.empty() && at - from < kBatchBytesMax) {
     const LogOffset hole_end = log_.end_of_hole(at);
-    auto there = hole_end < 0 ? look_at(bytes, at, false) : LogPosition{};
+    message::RecordView record;
+    auto there = hole_end < 0 ? look_at(bytes, at, false, &record) : LogPosition{};
     if (there.kind == LogPosition::Kind::kNothing) {
       const LogOffset next = hole_end < 0 ? log_.next_record(at + 1) : hole_end;
       there.bytes = static_cast<int64_t>(bytes.size());
@@ -246,13 +247,11 @@ MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) 
       if (hole_end < 0) logger_.warn("message index: no message at {}, {} bytes skipped", at, there.bytes);
     }
     if (there.kind == LogPosition::Kind::kRecord) {
-      if (auto record = message::decode_record(bytes)) {
-        visit_keys(*record, [&](std::string_view key) {
-          batch.entries.push_back({options_.hash(record->topic, key), record->store_timestamp_ms, at});
-        });
-        batch.last = IndexMark{at, fingerprint_of(record->bytes)};
-        batch.last_time_ms = record->store_timestamp_ms;
-      }
+      visit_keys(record, [&](std::string_view key) {
+        batch.entries.push_back({options_.hash(record.topic, key), record.store_timestamp_ms, at});
+      });
+      batch.last = IndexMark{at, fingerprint_of(record.bytes)};
+      batch.last_time_ms = record.store_timestamp_ms;
     }
     at += there.bytes;
     bytes.remove_prefix(static_cast<size_t>(there.bytes));

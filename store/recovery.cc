@@ -75,7 +75,8 @@ WalkedFile walk(const LogFile& file, LogOffset from, bool check_crc, std::atomic
   int64_t untold = 0;
   LogOffset at = from;
   while (at < file.end()) {
-    auto position = look_at(file.bytes_from(at), at, check_crc);
+    message::RecordView record;
+    auto position = look_at(file.bytes_from(at), at, check_crc, &record);
     if (position.kind == LogPosition::Kind::kNothing) {
       auto next = next_record(file, at + 1);
       if (!next) {
@@ -92,7 +93,7 @@ WalkedFile walk(const LogFile& file, LogOffset from, bool check_crc, std::atomic
     }
     if (position.kind == LogPosition::Kind::kRecord) {
       ++result.records;
-      result.last_store_time_ms = message::decode_record(file.bytes_from(at))->store_timestamp_ms;
+      result.last_store_time_ms = record.store_timestamp_ms;
     }
     at += position.bytes;
     result.end = at;
@@ -178,7 +179,8 @@ bool is_topic_text(std::string_view topic) {
          topic.find_first_not_of('.') != std::string_view::npos;
 }
 
-LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc) {
+LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc,
+                    message::RecordView* record_there) {
   if (rest_of_file.size() < message::kBlankBytesMin) return {};
   auto bytes = load_be<int32_t>(rest_of_file.data());
   auto magic = load_be<int32_t>(rest_of_file.data() + 4);
@@ -191,6 +193,7 @@ LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_
   if (!record || record->physical_offset != offset) return {};
   if (!is_topic_text(record->topic)) return {};
   if (check_crc && !is_as_written(*record)) return {};
+  if (record_there != nullptr) *record_there = *record;
   return {LogPosition::Kind::kRecord, static_cast<int64_t>(record->bytes.size())};
 }
 

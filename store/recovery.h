@@ -6,6 +6,7 @@
 
 #include "apogee/result.h"
 #include "common/base/logger.h"
+#include "common/message/message_record.h"
 #include "store/checkpoint.h"
 #include "store/log_files.h"
 
@@ -23,7 +24,9 @@ struct LogPosition {
 
 /// Looks at a position within one file's mapping. A record counts only when its magic, lengths and stored
 /// physical offset agree and, with `check_crc`, its body is the one it was written with.
-[[nodiscard]] LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc);
+/// What is decoded of a record on the way goes to `*record`, when there is one and it counts.
+[[nodiscard]] LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc,
+                                  message::RecordView* record = nullptr);
 
 /// Whether the bytes are that record of that queue; with `check_crc` also whether its body is the one it was written
 /// with. Reads one cache line, or with check_crc all.

@@ -21,7 +21,7 @@ Result<SharedBytes> FileReplicatedLog::read(LogOffset from, int64_t bytes_max) c
   return std::move(*bytes);
 }
 
-void FileReplicatedLog::append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+void FileReplicatedLog::append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
   const LogOffset end = at + static_cast<LogOffset>(bytes.size());
   parts_.log.append_damaged(at, std::move(bytes), [this, at, end, done = std::move(done)](Status status) {
     if (status) {

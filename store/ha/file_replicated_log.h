@@ -40,10 +40,10 @@ class FileReplicatedLog final : public ReplicatedLog {
   }
   EpochFile& epochs() override { return parts_.epochs; }
   ReplicaAcks& acks() override { return parts_.log.acks(); }
-  void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) override {
+  void append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override {
     parts_.log.append_copy(at, std::move(bytes), std::move(done));
   }
-  void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) override;
+  void append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override;
   Status truncate(LogOffset end) override;
   std::vector<Damage> damaged() const override;
   LogOffset scrub(LogOffset from, int64_t bytes_max) override;

@@ -76,7 +76,7 @@ void HaClient::Impl::take_first_record(const std::string& record) {
     if (!appended) return on_copy_failed(appended.error());
     connect(log.end());
   });
-  log.append_copy(0, record, [&loop = loop, done](Status result) {
+  log.append_copy(0, SharedBytes::from(record), [&loop = loop, done](Status result) {
     loop.post([done, result = std::move(result)] { done(result); });
   });
 }

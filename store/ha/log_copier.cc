@@ -5,8 +5,9 @@
 namespace apogee::store {
 
 namespace {
-constexpr int64_t kAppendBytesMax = 4 << 20;
-constexpr size_t kFullBytes = 4 << 20;
+// So little that it is in the cache when it is appended, and that the assembler's blocks are never too small.
+constexpr int64_t kAppendBytesMax = 1 << 20;
+constexpr size_t kFullBytes = 3 << 19;
 constexpr size_t kRoomBytes = 1 << 20;
 }  // namespace
 
@@ -78,18 +79,19 @@ void LogCopier::append(RecordAssembler::Run run) {
       if (auto self = weak.lock()) self->appended(end, result);
     });
   };
-  if (!run.damaged) return log_.append_copy(at, std::move(run.bytes), std::move(done));
+  if (!run.damaged) return log_.append_copy(at, {std::move(run.owner), run.bytes}, std::move(done));
   ++damaged_ranges_;
   logger_.error(
       "replication: the master's own log is damaged in [{}, {}): the same bytes came twice, and they are no record; "
       "they "
       "are copied as they are",
       at, end);
-  log_.append_damaged(at, std::move(run.bytes), std::move(done));
+  log_.append_damaged(at, {std::move(run.owner), run.bytes}, std::move(done));
 }
 
 void LogCopier::appended(LogOffset end, const Status& result) {
   appending_ = false;
+  assembler_.runs_released();
   if (!running_) {
     assembler_.begin_at(assembler_.at());
     listener_.idle();

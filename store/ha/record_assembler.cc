@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 #include "common/base/bytes.h"
@@ -16,16 +17,15 @@ namespace {
 constexpr size_t kHeaderBytes = 8;
 /// A long stretch of damage is given out in pieces of this size.
 constexpr size_t kDamageBytesMax = 8 << 20;
-/// A stale front of the buffer is moved away when it is longer than this and than what lies behind it.
-constexpr size_t kStaleBytesMax = 256 << 10;
 /// Room is made for so much at once.
 constexpr size_t kRoomBytes = 256 << 10;
-/// A run of so many bytes leaves with the buffer when less is left behind it, which is copied.
-constexpr size_t kMovedBytesMin = 64 << 10;
+/// Two of these are all that a stream of records of usual lengths needs.
+constexpr size_t kBlockBytes = 2 << 20;
 }  // namespace
 
 void RecordAssembler::begin_at(LogOffset at) {
-  taken_ = filled_ = 0;
+  taken_ = filled_;
+  if (block_) move_to_block_of(0);
   in_damage_ = in_damage_ && at == at_;
   searched_ = 0;
   at_ = at;
@@ -42,16 +42,39 @@ void RecordAssembler::add(std::string_view bytes) {
 
 std::pair<char*, size_t> RecordAssembler::room(size_t wanted) {
   wanted = std::min(wanted, kRoomBytes);
-  if (buffer_.size() - filled_ < wanted) {
-    if (taken_ > 0) {
-      buffer_.erase(0, taken_);
-      filled_ -= taken_;
-      taken_ = 0;
-    }
+  if (!block_ || block_->capacity - filled_ < wanted) move_to_block_of(buffered() + wanted);
+  return {block_->data.get() + filled_, wanted};
+}
+
+/// What has not been taken goes to the front of a block of at least so many bytes: this one when nobody reads it.
+void RecordAssembler::move_to_block_of(size_t bytes) {
+  const size_t left = buffered();
+  if (!given_ && block_ && block_->capacity >= bytes) {
+    std::memmove(block_->data.get(), block_->data.get() + taken_, left);
+  } else {
+    auto from = std::move(block_);
     // A record that is longer than all there is grows by doubling.
-    if (buffer_.size() - filled_ < wanted) buffer_.resize(filled_ + std::max(wanted, std::max(filled_, kRoomBytes)));
+    if (bytes > kBlockBytes) {
+      block_ = std::make_shared<Block>(2 * bytes);
+    } else {
+      block_ = spare_ ? std::move(spare_) : std::make_shared<Block>(kBlockBytes);
+      spare_ = nullptr;
+    }
+    if (left > 0) std::memcpy(block_->data.get(), from->data.get() + taken_, left);
+    if (given_) lent_ = std::move(from);
+    given_ = false;
   }
-  return {buffer_.data() + filled_, wanted};
+  taken_ = 0;
+  filled_ = left;
+}
+
+void RecordAssembler::runs_released() {
+  given_ = false;
+  if (lent_ && lent_->capacity == kBlockBytes) spare_ = std::move(lent_);
+  lent_ = nullptr;
+  if (buffered() > 0) return;
+  taken_ = filled_ = 0;
+  if (block_ && block_->capacity > kBlockBytes) block_ = nullptr;
 }
 
 RecordAssembler::Look RecordAssembler::look(std::string_view rest, LogOffset at) const {
@@ -82,26 +105,11 @@ RecordAssembler::Look RecordAssembler::look(std::string_view rest, LogOffset at)
 }
 
 RecordAssembler::Run RecordAssembler::cut(size_t bytes, bool damaged) {
-  Run run{at_, {}, damaged};
-  const size_t left = buffered() - bytes;
-  if (taken_ == 0 && bytes >= kMovedBytesMin && left <= bytes) {
-    std::string behind(buffer_, bytes, left);
-    buffer_.resize(bytes);
-    run.bytes = std::exchange(buffer_, std::move(behind));
-    filled_ = left;
-  } else {
-    run.bytes.assign(buffer_, taken_, bytes);
-    taken_ += bytes;
-  }
+  Run run{at_, rest().substr(0, bytes), damaged, block_};
+  given_ = true;
+  taken_ += bytes;
   at_ += static_cast<LogOffset>(bytes);
   searched_ -= std::min(searched_, bytes);
-  if (taken_ == filled_) {
-    taken_ = filled_ = 0;
-  } else if (taken_ > kStaleBytesMax && taken_ > buffered()) {
-    buffer_.erase(0, taken_);
-    filled_ -= taken_;
-    taken_ = 0;
-  }
   return run;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,8 +21,9 @@ class RecordAssembler {
 
   struct Run {
     LogOffset at = 0;
-    std::string bytes;     ///< whole records and blanks; within one file
-    bool damaged = false;  ///< none of them is a record, and what comes next is one, or further damage
+    std::string_view bytes;             ///< whole records and blanks; within one file
+    bool damaged = false;               ///< none of them is a record, and what comes next is one, or further damage
+    std::shared_ptr<const void> owner;  ///< of the bytes
   };
 
   explicit RecordAssembler(int64_t file_bytes) : file_bytes_(file_bytes) {}
@@ -36,6 +38,8 @@ class RecordAssembler {
   /// The next run, of at most `bytes_max` bytes where one record is not longer; nullopt: more bytes are needed.
   /// Error: kCorrupt, at `at()` stands no record.
   [[nodiscard]] Result<std::optional<Run>> take(int64_t bytes_max);
+  /// Nobody reads what take() has given any more: its memory is used again. Without this it is not.
+  void runs_released();
 
   [[nodiscard]] LogOffset at() const { return at_; }  ///< of the first byte that has not been taken
   [[nodiscard]] LogOffset received_end() const { return at_ + static_cast<LogOffset>(buffered()); }
@@ -55,14 +59,25 @@ class RecordAssembler {
     size_t bytes = 0;  ///< of the record or blank; of what was looked at when it is damaged
   };
   [[nodiscard]] Look look(std::string_view rest, LogOffset at) const;
-  [[nodiscard]] std::string_view rest() const { return std::string_view(buffer_).substr(taken_, buffered()); }
+  [[nodiscard]] std::string_view rest() const {
+    return block_ ? std::string_view(block_->data.get() + taken_, buffered()) : std::string_view();
+  }
+  void move_to_block_of(size_t bytes);
   [[nodiscard]] std::optional<Run> take_damage();
   [[nodiscard]] Run cut(size_t bytes, bool damaged);
   [[nodiscard]] int64_t file_left(LogOffset at) const { return file_bytes_ - at % file_bytes_; }
 
   const int64_t file_bytes_;
-  std::string buffer_;             ///< a long run takes it along, without a copy
-  size_t taken_ = 0, filled_ = 0;  ///< what has not been taken lies between
+  /// Memory that the stream is received to, and that runs are given out of.
+  struct Block {
+    explicit Block(size_t bytes) : capacity(bytes), data(new char[bytes]) {}  // not filled with zeros
+    const size_t capacity;
+    const std::unique_ptr<char[]> data;
+  };
+  std::shared_ptr<Block> block_;
+  std::shared_ptr<Block> lent_, spare_;  ///< in front of block_, with runs or free again
+  bool given_ = false;                   ///< runs of block_ are in use
+  size_t taken_ = 0, filled_ = 0;        ///< of block_: what has not been taken lies between
   LogOffset at_ = 0;
   Suspect suspect_;
   bool in_damage_ = false;

@@ -46,10 +46,10 @@ class ReplicatedLog {
   /// begins at any `at` that is the start of a file or, with a first file that is not there from its start, within one.
   /// `done` comes once, on any thread, when the bytes are in the log (in the page cache, as an append's under
   /// ASYNC_FLUSH). Errors: kInvalidArgument (`at` is not the end), kClosed, kBusy, kDiskFull, kIo.
-  virtual void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) = 0;
+  virtual void append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) = 0;
   /// The same for a stretch within one file that is no record in the master's log either; readers and dispatcher pass
   /// over it. A log that does not look at what it takes need not tell them apart.
-  virtual void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+  virtual void append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
     append_copy(at, std::move(bytes), std::move(done));
   }
   /// Removes everything from `end` on, in log, queues and index, durably, and logs the lost ranges per queue. Blocks

@@ -275,7 +275,7 @@ void SlaveStore::Log::set_replication_listener(std::function<void()> grown) {
   store_.listen();
 }
 
-void SlaveStore::Log::append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+void SlaveStore::Log::append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
   {
     std::shared_lock lock(store_.mutex_);
     if (store_.inner_) return store_.inner_->replicated_log().append_copy(at, std::move(bytes), std::move(done));
@@ -284,7 +284,7 @@ void SlaveStore::Log::append_copy(LogOffset at, std::string bytes, std::function
   done(store_.closed());
 }
 
-void SlaveStore::Log::append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) {
+void SlaveStore::Log::append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) {
   {
     std::shared_lock lock(store_.mutex_);
     if (store_.inner_) return store_.inner_->replicated_log().append_damaged(at, std::move(bytes), std::move(done));

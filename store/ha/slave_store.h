@@ -66,8 +66,8 @@ class SlaveStore final : public MessageStore {
     void set_replication_listener(std::function<void()> grown) override;
     EpochFile& epochs() override { return *store_.epochs_; }
     ReplicaAcks& acks() override { return store_.acks_; }
-    void append_copy(LogOffset at, std::string bytes, std::function<void(Status)> done) override;
-    void append_damaged(LogOffset at, std::string bytes, std::function<void(Status)> done) override;
+    void append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override;
+    void append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override;
     Status truncate(LogOffset end) override { return store_.truncate(end); }
     std::vector<Damage> damaged() const override;
     LogOffset scrub(LogOffset from, int64_t bytes_max) override;

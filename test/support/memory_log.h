@@ -124,7 +124,7 @@ class MemoryLog final : public store::ReplicatedLog {
   [[nodiscard]] store::EpochFile& epochs() override { return epochs_; }
   [[nodiscard]] store::ReplicaAcks& acks() override { return acks_; }
 
-  void append_copy(store::LogOffset at, std::string bytes, std::function<void(Status)> done) override {
+  void append_copy(store::LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override {
     std::unique_lock lock(mutex_);
     if (parked_) {
       waiting_.push_back(
@@ -139,14 +139,14 @@ class MemoryLog final : public store::ReplicatedLog {
       result = Error(Errc::kInvalidArgument, "not at the end");
     } else {
       if (begin_ == end_) begin_ = end_ = flushed_ = at;
-      write(bytes);
+      write(bytes.bytes);
       ++copies_;
       grown(lock);
     }
     if (lock.owns_lock()) lock.unlock();
     done(result);
   }
-  void append_damaged(store::LogOffset at, std::string bytes, std::function<void(Status)> done) override {
+  void append_damaged(store::LogOffset at, SharedBytes bytes, std::function<void(Status)> done) override {
     ++damaged_;
     append_copy(at, std::move(bytes), std::move(done));
   }

@@ -30,7 +30,7 @@ inline Status append_copy(ReplicatedLog& log, LogOffset at, std::string bytes) {
     std::optional<Status> status;  // guarded by mutex
   };
   auto answer = std::make_shared<Answer>();
-  log.append_copy(at, std::move(bytes), [answer](Status status) {
+  log.append_copy(at, SharedBytes::from(std::move(bytes)), [answer](Status status) {
     std::lock_guard lock(answer->mutex);
     answer->status = std::move(status);
     answer->told.notify_one();

@@ -259,3 +259,41 @@ TEST_CASE("where two logs part, by their epochs", "[ha]") {
   CHECK(result({0, 600, {}}, {0, 900, {{1, 500}}}, true) == std::pair(Action::kTruncate, LogOffset{500}));
   CHECK(result({0, 600, {}}, {0, 900, {{1, 0}}}, true).first == Action::kRefuse);
 }
+
+TEST_CASE("what an assembler has given stays as it is until it is released", "[ha]") {
+  constexpr int64_t kLargeFile = 8 << 20;
+  MemoryLog source(kLargeFile);
+  Random random(run_seed("lent"));
+  // Also longer ones than a block.
+  while (source.end() < 3 * kLargeFile + 12'345) {
+    const auto bytes = random.below(200) == 0 ? random.below(3'000'000) : random.below(30'000);
+    source.put(std::string(static_cast<size_t>(bytes), static_cast<char>('a' + random.below(26))));
+  }
+  const auto log = source.content();
+  RecordAssembler assembler(kLargeFile);
+  assembler.begin_at(0);
+  std::string all;
+  std::optional<RecordAssembler::Run> run;
+  for (size_t at = 0; at < log.size() || run;) {
+    if (at < log.size()) {
+      const auto [to, size] = assembler.room(std::min<size_t>(log.size() - at, 1 + random.below(400'000)));
+      std::copy_n(log.data() + at, size, to);
+      assembler.received(size);
+      at += size;
+    }
+    // One run at a time is in use while more is received.
+    if (run && (at == log.size() || random.below(3) == 0)) {
+      REQUIRE(run->at == static_cast<int64_t>(all.size()));
+      all += run->bytes;
+      run.reset();
+      assembler.runs_released();
+    }
+    if (!run) {
+      auto taken = assembler.take(1 << 20);
+      REQUIRE(taken);
+      run = std::move(*taken);
+      if (!run && at == log.size()) break;
+    }
+  }
+  CHECK((all == log));
+}

@@ -377,7 +377,7 @@ TEST_CASE("Mending: damage of the master's own is copied, passed over, and liste
     std::optional<bool> done;  // guarded by mutex
   };
   auto answer = std::make_shared<Answer>();
-  pair.log().append_damaged(at, damaged, [answer](Status status) {
+  pair.log().append_damaged(at, SharedBytes::from(damaged), [answer](Status status) {
     std::lock_guard lock(answer->mutex);
     answer->done = status.has_value();
   });
