@@ -465,9 +465,7 @@ Status Broker::Impl::start() {
   };
   // What has just been stored is in memory, so it is answered on the connection's own loop, without another thread.
   auto on_its_loop = [this, on_readers](remoting::ConnectionId connection, std::function<void()> task) {
-    auto shared = std::make_shared<std::function<void()>>(std::move(task));
-    if (server == nullptr || !server->post(connection, [shared] { (*shared)(); }))
-      on_readers([shared] { (*shared)(); });
+    if (server == nullptr || !server->post(connection, task)) on_readers(std::move(task));
   };
   held = std::make_unique<HeldPulls>(on_its_loop, static_cast<size_t>(config.held_pulls_max.get()));
   requests = std::make_unique<RequestTable>(

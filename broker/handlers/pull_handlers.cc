@@ -129,6 +129,10 @@ std::optional<PullAnswer> PullOperation::find_subscription(const PullRequest& re
       wanted.subscription = std::move(subscription);
       return without_sql(request.expression_type);
     }
+    if (*request.expression == "*") {
+      wanted.subscription = everything_;
+      return std::nullopt;
+    }
     auto parsed = parse_tag_subscription(request.topic, *request.expression, request.subscription_version);
     if (!parsed) return no_parse(parsed.error());
     wanted.subscription = std::move(*parsed);
@@ -182,13 +186,13 @@ void PullOperation::pull(PullRequest request, Done done) {
   Progress progress;
   progress.next = request.queue_offset;
   progress.deadline_ms = parts_.now_ms() + request.hold_ms;
-  run(std::make_shared<PullRequest>(std::move(request)), std::move(done), progress);
+  run(std::make_shared<PullRequest>(std::move(request)), std::make_shared<const Done>(std::move(done)), progress);
 }
 
-void PullOperation::run(const RequestPtr& request, Done done, Progress progress) {
-  if (auto answer = refuse(*request)) return done(std::move(*answer));
+void PullOperation::run(const RequestPtr& request, const DonePtr& done, Progress progress) {
+  if (auto answer = refuse(*request)) return (*done)(std::move(*answer));
   Wanted wanted;
-  if (auto answer = find_subscription(*request, wanted)) return done(std::move(*answer));
+  if (auto answer = find_subscription(*request, wanted)) return (*done)(std::move(*answer));
   if (auto reset = parts_.offsets.take_reset(request->group, request->topic, request->queue_id)) {
     PullAnswer answer;
     answer.has_offsets = true;
@@ -197,23 +201,23 @@ void PullOperation::run(const RequestPtr& request, Done done, Progress progress)
     answer.next_begin_offset = *reset;
     answer.min_offset = parts_.store.min_offset(request->topic, request->queue_id);
     answer.max_offset = parts_.store.max_offset(request->topic, request->queue_id);
-    return done(std::move(answer));
+    return (*done)(std::move(answer));
   }
   if (auto why = parts_.limits.refuse_consumption(request->group, request->connection))
-    return done(refused(code::kFlowControl, std::move(*why)));
+    return (*done)(refused(code::kFlowControl, std::move(*why)));
   progress.may_wait = !parts_.post_reader;
   if (progress.may_wait || !filters_by_properties(*request, wanted)) return read(request, done, progress, wanted);
   read_elsewhere(request, done, progress, wanted);
 }
 
-void PullOperation::read_elsewhere(const RequestPtr& request, const Done& done, Progress progress,
+void PullOperation::read_elsewhere(const RequestPtr& request, const DonePtr& done, Progress progress,
                                    const Wanted& wanted) {
   progress.may_wait = true;
   if (!parts_.post_reader([this, request, done, progress, wanted] { read(request, done, progress, wanted); }))
-    done(refused(code::kSystemBusy, "[OVERLOAD]system busy, start flow control for a while"));
+    (*done)(refused(code::kSystemBusy, "[OVERLOAD]system busy, start flow control for a while"));
 }
 
-void PullOperation::read(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted) {
+void PullOperation::read(const RequestPtr& request, const DonePtr& done, Progress progress, const Wanted& wanted) {
   const int64_t begin_ms = parts_.now_ms();
   store::TagsCodeFilter filter;
   if (!wanted.subscription->codes.empty())
@@ -271,7 +275,7 @@ void PullOperation::read(const RequestPtr& request, const Done& done, Progress p
       answer.next_begin_offset = request->queue_offset;
     }
   }
-  done(std::move(answer));
+  (*done)(std::move(answer));
 }
 
 // Who reads what has left the memory is better served by a slave.
@@ -284,7 +288,7 @@ int64_t PullOperation::suggested_broker(const PullRequest& request, const PullAn
   return slow ? group->which_broker_when_consume_slowly : group->broker_id;
 }
 
-bool PullOperation::hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
+bool PullOperation::hold(const RequestPtr& request, const DonePtr& done, store::TagsCodeFilter filter,
                          store::QueueOffset end, Progress progress) {
   HeldPulls::Pull pull;
   pull.connection = request->connection;
@@ -357,6 +361,8 @@ void PullHandlers::pull(const remoting::Caller& caller, remoting::Command reques
                     response.code = answer.code;
                     response.remark = std::move(answer.remark);
                     if (answer.has_offsets) {
+                      constexpr size_t kFields = 4, kTextBytes = 160;
+                      response.ext.reserve(kFields, kTextBytes);
                       response.ext.set("suggestWhichBrokerId", answer.suggested_broker_id);
                       response.ext.set("nextBeginOffset", answer.next_begin_offset);
                       response.ext.set("minOffset", answer.min_offset);

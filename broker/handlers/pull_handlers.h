@@ -95,17 +95,20 @@ class PullOperation {
     int64_t deadline_ms = 0;      ///< of holding it
     bool may_wait = false;        ///< for the disk: it is on a reader
   };
-  void run(const RequestPtr& request, Done done, Progress progress);
-  void read(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted);
+  using DonePtr = std::shared_ptr<const Done>;
+  void run(const RequestPtr& request, const DonePtr& done, Progress progress);
+  void read(const RequestPtr& request, const DonePtr& done, Progress progress, const Wanted& wanted);
   [[nodiscard]] std::optional<PullAnswer> refuse(const PullRequest& request) const;
   [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request, Wanted& wanted) const;
   [[nodiscard]] bool filters_by_properties(const PullRequest& request, const Wanted& wanted) const;
   [[nodiscard]] store::RecordFilter record_filter(const PullRequest& request, const Wanted& wanted) const;
-  void read_elsewhere(const RequestPtr& request, const Done& done, Progress progress, const Wanted& wanted);
+  void read_elsewhere(const RequestPtr& request, const DonePtr& done, Progress progress, const Wanted& wanted);
   [[nodiscard]] int64_t suggested_broker(const PullRequest& request, const PullAnswer& answer) const;
-  [[nodiscard]] bool hold(const RequestPtr& request, const Done& done, store::TagsCodeFilter filter,
+  [[nodiscard]] bool hold(const RequestPtr& request, const DonePtr& done, store::TagsCodeFilter filter,
                           store::QueueOffset end, Progress progress);
   Parts parts_;
+  /// What a pull wants that brings "*" along.
+  const std::shared_ptr<const Subscription> everything_ = std::make_shared<const Subscription>();
 };
 
 /// The wire side: 11 and 361. Runs on: the IO loop.

@@ -4,6 +4,56 @@
 
 namespace apogee::broker {
 
+namespace {
+
+/// More than a burst of pulls comes and goes with is given back.
+constexpr size_t kSpareMax = 64;
+
+template <typename Node>
+void keep(std::vector<Node>& spare, Node node) {
+  if (spare.size() < kSpareMax) spare.push_back(std::move(node));
+}
+
+template <typename Set, typename Value>
+void put(Set& set, const Value& value, std::vector<typename Set::node_type>& spare) {
+  if (spare.empty()) {
+    set.insert(value);
+    return;
+  }
+  auto node = std::move(spare.back());
+  spare.pop_back();
+  node.value() = value;
+  set.insert(std::move(node));
+}
+
+}  // namespace
+
+template <typename Map, typename Key>
+void HeldPulls::add_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+                       std::vector<Ids::node_type>& ids) {
+  auto found = map.find(key);
+  if (found == map.end()) {
+    if (spare.empty()) {
+      found = map.emplace(key, Ids()).first;
+    } else {
+      auto node = std::move(spare.back());
+      spare.pop_back();
+      node.key() = key;
+      found = map.insert(std::move(node)).position;
+    }
+  }
+  put(found->second, id, ids);
+}
+
+template <typename Map, typename Key>
+void HeldPulls::remove_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+                          std::vector<Ids::node_type>& ids) {
+  auto found = map.find(key);
+  if (found == map.end()) return;
+  if (auto node = found->second.extract(id)) keep(ids, std::move(node));
+  if (found->second.empty()) keep(spare, map.extract(found));
+}
+
 HeldPulls::Shard& HeldPulls::shard_of(std::string_view topic, int32_t queue_id) {
   return shards_[(std::hash<std::string_view>()(topic) + static_cast<size_t>(queue_id)) % shards_.size()];
 }
@@ -20,26 +70,30 @@ HeldPulls::Id HeldPulls::hold(Pull pull) {
     held_.fetch_sub(1);
     return 0;
   }
-  shard.by_queue[{pull.topic, pull.queue_id}].insert(id);
-  shard.by_deadline.insert({pull.deadline_ms, id});
-  shard.by_connection[pull.connection].insert(id);
-  shard.pulls.emplace(id, std::move(pull));
+  Spare& spare = shard.spare;
+  add_id(shard.by_queue, KeyView(pull.topic, pull.queue_id), id, spare.queues, spare.ids);
+  put(shard.by_deadline, std::pair(pull.deadline_ms, id), spare.deadlines);
+  add_id(shard.by_connection, pull.connection, id, spare.connections, spare.ids);
+  if (spare.pulls.empty()) {
+    shard.pulls.emplace(id, std::move(pull));
+  } else {
+    auto node = std::move(spare.pulls.back());
+    spare.pulls.pop_back();
+    node.key() = id;
+    node.mapped() = std::move(pull);
+    shard.pulls.insert(std::move(node));
+  }
   return id;
 }
 
-HeldPulls::Pull HeldPulls::take(Shard& shard, std::map<Id, Pull>::iterator at) {
+HeldPulls::Pull HeldPulls::take(Shard& shard, Pulls::iterator at) {
   const Id id = at->first;
   Pull pull = std::move(at->second);
-  shard.pulls.erase(at);
-  shard.by_deadline.erase({pull.deadline_ms, id});
-  if (auto queue = shard.by_queue.find({pull.topic, pull.queue_id}); queue != shard.by_queue.end()) {
-    queue->second.erase(id);
-    if (queue->second.empty()) shard.by_queue.erase(queue);
-  }
-  if (auto connection = shard.by_connection.find(pull.connection); connection != shard.by_connection.end()) {
-    connection->second.erase(id);
-    if (connection->second.empty()) shard.by_connection.erase(connection);
-  }
+  Spare& spare = shard.spare;
+  keep(spare.pulls, shard.pulls.extract(at));
+  if (auto node = shard.by_deadline.extract({pull.deadline_ms, id})) keep(spare.deadlines, std::move(node));
+  remove_id(shard.by_queue, KeyView(pull.topic, pull.queue_id), id, spare.queues, spare.ids);
+  remove_id(shard.by_connection, pull.connection, id, spare.connections, spare.ids);
   held_.fetch_sub(1);
   return pull;
 }
@@ -64,10 +118,10 @@ void HeldPulls::on_arrivals(const std::vector<store::Arrival>& arrivals) {
   for (const auto& arrival : arrivals) {
     Shard& shard = shard_of(arrival.topic, arrival.queue_id);
     std::lock_guard lock(shard.mutex);
-    auto queue = shard.by_queue.find({arrival.topic, arrival.queue_id});
+    auto queue = shard.by_queue.find(KeyView(arrival.topic, arrival.queue_id));
     if (queue == shard.by_queue.end()) continue;
-    const std::vector<Id> ids(queue->second.begin(), queue->second.end());
-    for (Id id : ids) {
+    shard.looked_at.assign(queue->second.begin(), queue->second.end());
+    for (Id id : shard.looked_at) {
       auto at = shard.pulls.find(id);
       Pull& pull = at->second;
       if (arrival.max_offset <= pull.offset) continue;

@@ -10,7 +10,6 @@
 #include <set>
 #include <string>
 #include <string_view>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -60,16 +59,47 @@ class HeldPulls {
 
  private:
   using Key = std::pair<std::string, int32_t>;
+  using KeyView = std::pair<std::string_view, int32_t>;
+  struct KeyLess {
+    using is_transparent = void;
+    static KeyView view(const Key& key) { return {key.first, key.second}; }
+    static KeyView view(const KeyView& key) { return key; }
+    template <typename A, typename B>
+    bool operator()(const A& a, const B& b) const {
+      return view(a) < view(b);
+    }
+  };
+  using Ids = std::set<Id>;
+  using Pulls = std::map<Id, Pull>;
+  using ByQueue = std::map<Key, Ids, KeyLess>;
+  using ByDeadline = std::set<std::pair<int64_t, Id>>;
+  using ByConnection = std::map<remoting::ConnectionId, Ids>;
+  /// Nodes that were taken out, for those that come: in steady state a pull is held without taking memory.
+  struct Spare {
+    std::vector<Pulls::node_type> pulls;
+    std::vector<ByQueue::node_type> queues;
+    std::vector<ByDeadline::node_type> deadlines;
+    std::vector<ByConnection::node_type> connections;
+    std::vector<Ids::node_type> ids;
+  };
   struct Shard {
     std::mutex mutex;
-    std::map<Id, Pull> pulls;  // guarded by mutex, as all here
-    std::map<Key, std::set<Id>> by_queue;
-    std::set<std::pair<int64_t, Id>> by_deadline;
-    std::unordered_map<remoting::ConnectionId, std::set<Id>> by_connection;
+    Pulls pulls;  // guarded by mutex, as all here
+    ByQueue by_queue;
+    ByDeadline by_deadline;
+    ByConnection by_connection;
+    Spare spare;
+    std::vector<Id> looked_at;  ///< of on_arrivals(); kept for its room
   };
+  template <typename Map, typename Key>
+  static void add_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+                     std::vector<Ids::node_type>& ids);
+  template <typename Map, typename Key>
+  static void remove_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+                        std::vector<Ids::node_type>& ids);
   [[nodiscard]] Shard& shard_of(std::string_view topic, int32_t queue_id);
   /// With the shard's lock held.
-  Pull take(Shard& shard, std::map<Id, Pull>::iterator at);
+  Pull take(Shard& shard, Pulls::iterator at);
   void resume(std::vector<Pull> pulls);
 
   Post post_;

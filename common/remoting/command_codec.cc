@@ -140,9 +140,7 @@ void append_number(std::string& to, std::string_view name, int32_t number) {
   to.append(digits.data(), digits.size());
 }
 
-std::string encode_json_header(const Command& command) {
-  std::string out;
-  out.reserve(192);
+void append_json_header(std::string& out, const Command& command) {
   append_number(out, "{\"code\":", command.code);
   if (!command.ext.empty()) {
     out += ",\"extFields\":{";
@@ -164,7 +162,6 @@ std::string encode_json_header(const Command& command) {
   }
   append_number(out, ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":", command.version);
   out += '}';
-  return out;
 }
 
 // ---- binary header ----
@@ -198,9 +195,7 @@ Status read_binary_header(std::string_view header, Command& to) {
   return {};
 }
 
-std::string encode_binary_header(const Command& command) {
-  std::string out;
-  out.reserve(192);
+void append_binary_header(std::string& out, const Command& command) {
   append_be<int16_t>(out, static_cast<int16_t>(command.code));
   out += static_cast<char>(command.language);
   append_be<int16_t>(out, static_cast<int16_t>(command.version));
@@ -221,26 +216,12 @@ std::string encode_binary_header(const Command& command) {
     out += value;
   }
   store_be<int32_t>(out.data() + ext_at, static_cast<int32_t>(out.size() - ext_at - sizeof(int32_t)));
-  return out;
 }
 
-std::string encode_frame_head(const Command& command) {
-  std::string header = encode_header(command);
-  if (header.size() > kHeaderBytesMax) {
-    // Only a remark or a field that nobody meant to send can be as large; the peer still gets its answer.
-    Command bare = command;
-    bare.ext = ExtFields();
-    bare.remark = "the header is larger than a frame can carry";
-    header = encode_header(bare);
-  }
-  size_t body_bytes = command.body.size();
-  for (const auto& part : command.body_tail) body_bytes += part.size();
-  std::string out;
-  out.reserve(kFrameLengthBytes + kHeaderWordBytes + header.size());
-  append_be<uint32_t>(out, static_cast<uint32_t>(kHeaderWordBytes + header.size() + body_bytes));
-  append_be<uint32_t>(out, static_cast<uint32_t>(command.serialize) << 24 | static_cast<uint32_t>(header.size()));
-  out += header;
-  return out;
+void append_header(std::string& out, const Command& command) {
+  constexpr size_t kUsualBytes = 256;
+  out.reserve(out.size() + kUsualBytes);
+  command.serialize == SerializeType::kJson ? append_json_header(out, command) : append_binary_header(out, command);
 }
 
 }  // namespace
@@ -306,13 +287,39 @@ Result<Command> decode_frame(const SharedBytes& frame) {
 }
 
 std::string encode_header(const Command& command) {
-  return command.serialize == SerializeType::kJson ? encode_json_header(command) : encode_binary_header(command);
+  std::string out;
+  append_header(out, command);
+  return out;
+}
+
+void append_frame_head(std::string& to, const Command& command) {
+  constexpr size_t kFront = kFrameLengthBytes + kHeaderWordBytes;
+  const size_t begin = to.size();
+  to.append(kFront, '\0');
+  append_header(to, command);
+  if (to.size() - begin - kFront > kHeaderBytesMax) {
+    // Only a remark or a field that nobody meant to send can be as large; the peer still gets its answer.
+    Command bare = command;
+    bare.ext = ExtFields();
+    bare.remark = "the header is larger than a frame can carry";
+    to.resize(begin + kFront);
+    append_header(to, bare);
+  }
+  const size_t header_bytes = to.size() - begin - kFront;
+  size_t body_bytes = command.body.size();
+  for (const auto& part : command.body_tail) body_bytes += part.size();
+  char* front = to.data() + begin;
+  store_be<uint32_t>(front, static_cast<uint32_t>(kHeaderWordBytes + header_bytes + body_bytes));
+  store_be<uint32_t>(front + kFrameLengthBytes,
+                     static_cast<uint32_t>(command.serialize) << 24 | static_cast<uint32_t>(header_bytes));
 }
 
 std::vector<SharedBytes> encode_frame(const Command& command) {
   std::vector<SharedBytes> parts;
   parts.reserve(2 + command.body_tail.size());
-  parts.push_back(SharedBytes::from(encode_frame_head(command)));
+  std::string head;
+  append_frame_head(head, command);
+  parts.push_back(SharedBytes::from(std::move(head)));
   if (!command.body.empty()) parts.push_back(command.body);
   for (const auto& part : command.body_tail) {
     if (!part.empty()) parts.push_back(part);
@@ -321,7 +328,8 @@ std::vector<SharedBytes> encode_frame(const Command& command) {
 }
 
 std::string encode_frame_to_string(const Command& command) {
-  std::string out = encode_frame_head(command);
+  std::string out;
+  append_frame_head(out, command);
   out += command.body.bytes;
   for (const auto& part : command.body_tail) out += part.bytes;
   return out;

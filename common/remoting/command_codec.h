@@ -24,6 +24,8 @@ inline constexpr size_t kFrameBytesMaxDefault = 16 * 1024 * 1024;
 /// The whole frame including its length, ready for one gathered write: first the header bytes, then the
 /// body parts without copying.
 [[nodiscard]] std::vector<SharedBytes> encode_frame(const Command& command);
+/// Appends what stands in front of the frame's body: lengths and header.
+void append_frame_head(std::string& to, const Command& command);
 
 /// The same as one string; for tests, tools and small messages.
 [[nodiscard]] std::string encode_frame_to_string(const Command& command);

@@ -17,6 +17,7 @@ constexpr size_t kLargeChunkBytes = 64 * 1024;
 constexpr size_t kCopiedRestMax = 16 * 1024;
 /// The header word and an empty header.
 constexpr size_t kFrameBytesMin = 4;
+constexpr size_t kHeadRoomMax = 4 * 1024;
 }  // namespace
 
 RemotingConnection::RemotingConnection(loop::EventLoop& loop, std::unique_ptr<loop::TcpConnection> tcp, Limits limits,
@@ -187,7 +188,17 @@ void RemotingConnection::send(const Command& command, Written written) {
   }
   counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
   last_activity_ms_ = loop_.turn_time_ms();
-  tcp_->write(encode_frame(command));
+  head_.clear();
+  append_frame_head(head_, command);
+  tcp_->write_copy(head_);
+  if (head_.capacity() > kHeadRoomMax) head_ = {};
+  if (!command.body.empty() || !command.body_tail.empty()) {
+    std::vector<SharedBytes> body;
+    body.reserve(1 + command.body_tail.size());
+    body.push_back(command.body);
+    body.insert(body.end(), command.body_tail.begin(), command.body_tail.end());
+    tcp_->write(std::move(body));
+  }
   if (written) unwritten_.emplace_back(tcp_->written_bytes() + tcp_->unsent_bytes(), std::move(written));
   check_unsent();
 }

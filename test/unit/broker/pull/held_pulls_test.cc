@@ -132,3 +132,28 @@ TEST_CASE("each held pull ends exactly once whatever happens at the same time", 
   CHECK(held_count == 4'000);
   CHECK(held.size() == 0);
 }
+
+TEST_CASE("pulls of other queues and connections use the room of those before", "[broker][pull]") {
+  Bench bench;
+  for (int round = 0; round < 200; ++round) {
+    const std::string topic = "a topic of round " + std::to_string(round % 7);
+    for (int i = 0; i < 3; ++i) {
+      auto pull = bench.pull(round, 100 + round, static_cast<remoting::ConnectionId>(round * 3 + i));
+      pull.topic = topic;
+      pull.queue_id = i % 2;
+      REQUIRE(bench.held.hold(std::move(pull)) != 0);
+    }
+    bench.held.on_arrivals({{"a topic of round 9", 0, round + 1, 0}, {topic, 1, round, 0}});
+    REQUIRE(bench.run() == 0);
+    bench.held.on_arrivals({{topic, 1, round + 1, 0}});
+    REQUIRE(bench.run() == 1);
+    bench.held.connection_closed(static_cast<remoting::ConnectionId>(round * 3 + 1));  // its pull is answered
+    bench.held.connection_closed(static_cast<remoting::ConnectionId>(round * 3 + 2));
+    REQUIRE(bench.held.size() == 1);
+    bench.held.expire(99 + round);
+    REQUIRE(bench.run() == 0);
+    bench.held.expire(100 + round);
+    REQUIRE(bench.run() == 1);
+    REQUIRE(bench.held.size() == 0);
+  }
+}

@@ -273,4 +273,44 @@ TEST_CASE("sends in steady state take no memory on the IO loops", "[quick_send][
   INFO(taken << " allocations for " << kMessages << " messages");
   CHECK(taken <= kMessages / 50);
 }
+
+TEST_CASE("pulls that wait and are answered take little memory on the IO loops", "[pull][allocations]") {
+  TempDir dir;
+  RunningBroker running(dir.file("store"));
+  apogee::test::RawClient client(running.broker->port());
+  warm(client, 300);
+  Wish wish;
+  auto pull = [&](int64_t offset) {
+    remoting::Command command = remoting::Command::request(remoting::RequestCode::kPullMessage);
+    command.opaque = static_cast<int32_t>(offset);
+    for (auto [name, value] : std::vector<std::pair<const char*, std::string>>{{"consumerGroup", "g"},
+                                                                               {"topic", wish.topic},
+                                                                               {"queueId", wish.queue},
+                                                                               {"queueOffset", std::to_string(offset)},
+                                                                               {"maxMsgNums", "32"},
+                                                                               {"sysFlag", "6"},
+                                                                               {"commitOffset", "0"},
+                                                                               {"suspendTimeoutMillis", "15000"},
+                                                                               {"subscription", "*"},
+                                                                               {"subVersion", "0"}})
+      command.ext.set(name, value);
+    return remoting::encode_frame_to_string(command);
+  };
+  constexpr int kWarm = 50, kMessages = 500;
+  int64_t before = 0;
+  for (int i = 0; i < kWarm + kMessages; ++i) {
+    if (i == kWarm) before = io_allocations.load();
+    // Of one connection, so that the pull waits before its message comes.
+    client.send_bytes(pull(300 + i) + frame_of(wish, std::string(1024, 'b'), 0, false));
+    for (int answers = 0; answers < 2; ++answers) {
+      auto answer = client.receive();
+      REQUIRE(answer);
+      REQUIRE(answer->code == 0);
+      if (answer->opaque != 0) REQUIRE(answer->ext.get_int<int64_t>("nextBeginOffset") == 301 + i);
+    }
+  }
+  const int64_t taken = io_allocations.load() - before;
+  INFO(taken << " allocations for " << kMessages << " pulls that waited");
+  CHECK(taken <= kMessages * 20);
+}
 #endif
