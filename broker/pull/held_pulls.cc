@@ -28,8 +28,8 @@ void put(Set& set, const Value& value, std::vector<typename Set::node_type>& spa
 
 }  // namespace
 
-template <typename Map, typename Key>
-void HeldPulls::add_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+template <typename Map, typename Of>
+void HeldPulls::add_id(Map& map, const Of& key, Id id, std::vector<typename Map::node_type>& spare,
                        std::vector<Ids::node_type>& ids) {
   auto found = map.find(key);
   if (found == map.end()) {
@@ -45,8 +45,8 @@ void HeldPulls::add_id(Map& map, const Key& key, Id id, std::vector<typename Map
   put(found->second, id, ids);
 }
 
-template <typename Map, typename Key>
-void HeldPulls::remove_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+template <typename Map, typename Of>
+void HeldPulls::remove_id(Map& map, const Of& key, Id id, std::vector<typename Map::node_type>& spare,
                           std::vector<Ids::node_type>& ids) {
   auto found = map.find(key);
   if (found == map.end()) return;

@@ -91,11 +91,11 @@ class HeldPulls {
     Spare spare;
     std::vector<Id> looked_at;  ///< of on_arrivals(); kept for its room
   };
-  template <typename Map, typename Key>
-  static void add_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+  template <typename Map, typename Of>
+  static void add_id(Map& map, const Of& key, Id id, std::vector<typename Map::node_type>& spare,
                      std::vector<Ids::node_type>& ids);
-  template <typename Map, typename Key>
-  static void remove_id(Map& map, const Key& key, Id id, std::vector<typename Map::node_type>& spare,
+  template <typename Map, typename Of>
+  static void remove_id(Map& map, const Of& key, Id id, std::vector<typename Map::node_type>& spare,
                         std::vector<Ids::node_type>& ids);
   [[nodiscard]] Shard& shard_of(std::string_view topic, int32_t queue_id);
   /// With the shard's lock held.
