@@ -253,6 +253,7 @@ void HaSession::begin_transfer(LogOffset from, LogOffset acknowledged) {
                         server_.log.end() - from);
   tokens_at_ = grown_at_ = Clock::now();
   grown_end_ = server_.log.end();
+  grows_by_ = 1;  // until it is known: a burst at once would be what producers notice most
   // The first frame tells where the stream goes on.
   send_log({});
 }
