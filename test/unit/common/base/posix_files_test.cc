@@ -14,11 +14,12 @@ TEST_CASE("pages are populated where they are asked for, and none are read ahead
   REQUIRE((*file)->allocate(kFileBytes));
   auto map = (*file)->map(kFileBytes);
   REQUIRE(map);
+  const bool in_memory_anyway = (*map)->in_memory(0, 4'096);  // tmpfs
   REQUIRE((*map)->populate(kAt, kBytes));
   CHECK((*map)->in_memory(kAt, kBytes));
   // A read-ahead would take megabytes in one go, with nobody else on the processor.
-  CHECK_FALSE((*map)->in_memory(kAt + kBytes + (256 << 10), 4'096));
-  CHECK_FALSE((*map)->in_memory(kAt - (256 << 10), 4'096));
+  for (const size_t beside : {kAt + kBytes + (256 << 10), kAt - (256 << 10)})
+    CHECK((*map)->in_memory(beside, 4'096) == in_memory_anyway);
   (*map)->data()[kAt] = 'x';
   REQUIRE((*map)->populate(kFileBytes - 10, 100));  // the file's end is as far as it goes
   REQUIRE((*map)->populate(kFileBytes, 100));
