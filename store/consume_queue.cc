@@ -132,11 +132,11 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
     for (; !entries.empty() && !done; entries.pop_back()) {
       const auto& last = entries.back();
       // A blank for damage came with the message behind it: it is no older than that one's entry.
-      done = is_written(last) && (is_blank(last) ? last.physical_offset == 0 || last.physical_offset < limit
-                                                 : last.physical_offset + last.record_bytes <= limit);
+      done = is_written(last) &&
+             (is_blank(last) ? last.physical_offset == 0 || last.physical_offset < limit : last.end() <= limit);
       if (done) continue;
       --next;
-      damaged_ = damaged_ || !is_written(last) || last.physical_offset + last.record_bytes > log_end;
+      damaged_ = damaged_ || !is_written(last) || last.end() > log_end;
     }
   }
   if (!after_crash && next == max()) return {};

@@ -57,7 +57,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, LogOffset
         auto last = queue->read(queue->max() - 1, 1);
         if (!last.empty()) {
           queue->set_last_record(last.front().physical_offset);
-          goes_to = last.front().physical_offset + (is_blank(last.front()) ? 0 : last.front().record_bytes);
+          goes_to = is_blank(last.front()) ? last.front().physical_offset : last.front().end();
           if (!is_blank(last.front())) dispatched_end_ = std::max(dispatched_end_, goes_to);
         }
       }

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -214,6 +215,14 @@ struct QueueEntry {
   LogOffset physical_offset = 0;
   int32_t record_bytes = 0;
   int64_t tags_code = 0;
+
+  /// Behind the record. A damaged entry may say anything: what would overflow is the end of all offsets.
+  [[nodiscard]] LogOffset end() const {
+    LogOffset sum = 0;
+    return __builtin_add_overflow(physical_offset, LogOffset{record_bytes}, &sum)
+               ? std::numeric_limits<LogOffset>::max()
+               : sum;
+  }
 };
 
 enum class IndexOrder : uint8_t { kNewestFirst, kOldestFirst };

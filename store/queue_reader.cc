@@ -22,7 +22,7 @@ constexpr QueueOffset kRunMax = 4096;
 }  // namespace
 
 std::string_view QueueReader::bytes_of(Cursor& cursor, const QueueEntry& entry) const {
-  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  const LogOffset at = entry.physical_offset, end = entry.end();
   if (at < 0 || entry.record_bytes < 0 || end > cursor.readable_end) return {};
   if (!cursor.file || at < cursor.file->begin || at >= cursor.file->end()) cursor.file = parts_.log.files().at(at);
   if (!cursor.file || end > cursor.file->end()) return {};
@@ -44,7 +44,7 @@ QueueReader::Found QueueReader::look_up(Cursor& cursor, const QueueEntry& entry,
 /// Whether the entry's record is in memory; with `load` it is read into it. What was written lately is taken to be
 /// there. What follows is looked at with it: mostly the next records lie there.
 bool QueueReader::in_memory(Cursor& cursor, const QueueEntry& entry, bool load) const {
-  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  const LogOffset at = entry.physical_offset, end = entry.end();
   if (at >= cursor.readable_end - kRecentBytes || (at >= cursor.present_from && end <= cursor.present_to)) return true;
   if (is_blank(entry) || bytes_of(cursor, entry).empty()) return true;  // there is nothing to read
   const LogOffset stretch_end = std::max(end, std::min({at + kStretchBytes, cursor.file->end(), cursor.readable_end}));
@@ -147,7 +147,7 @@ void QueueReader::repair(const std::function<bool()>& stopping) {
 /// Of an entry that leads to what is no whole record: that part of the log is damaged, if the entry itself is not.
 void QueueReader::note_damage(const QueueEntry& entry, const std::string& topic, int32_t queue_id,
                               QueueOffset offset) const {
-  const LogOffset at = entry.physical_offset, end = at + entry.record_bytes;
+  const LogOffset at = entry.physical_offset, end = entry.end();
   if (is_blank(entry) || at < parts_.log.begin() || end > parts_.log.end()) return;
   auto file = parts_.log.files().at(at);
   if (!file || end > file->end()) return;
@@ -184,7 +184,7 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
   LogOffset from = parts_.log.begin(), to = parts_.log.readable_end();
   if (first > queue->min() && good(first - 1)) {
     auto before = entry_at(first - 1);
-    from = before.physical_offset + before.record_bytes;
+    from = before.end();
   }
   if (last + 1 < queue->max() && good(last + 1)) to = entry_at(last + 1).physical_offset;
 

@@ -114,6 +114,17 @@ TEST_CASE("Damaged queues: files of two queues that were exchanged", "[store][re
   check_queue(*running.store, 1, 10);
 }
 
+TEST_CASE("Damaged queues: entries whose place and length are absurd are made right when they are read",
+          "[store][recovery]") {
+  Crashed crashed({8});
+  const auto furthest = std::string("\x7F\xFF\xFF\xFF\xFF\xFF\xFF\xF0\x7F\xFF\xFF\xF0", 12);
+  const auto lowest = std::string("\x80\x00\x00\x00\x00\x00\x00\x05\x80\x00\x00\x07", 12);
+  Crashed::overwrite(crashed.queue_file(0), 2 * kQueueEntryBytes, furthest);
+  Crashed::overwrite(crashed.queue_file(0), 4 * kQueueEntryBytes, lowest);
+  Running running(Crashed::options_for(crashed.root));
+  check_queue(*running.store, 0, 8);
+}
+
 TEST_CASE("Damaged queues: a record with a wrong queue offset costs no other message its place", "[store][recovery]") {
   Crashed crashed({30, 10}, false);
   const int wrong = GENERATE(0, 9, 21), claimed = wrong + GENERATE(1, 5, 8);
