@@ -35,8 +35,8 @@ class RawClient {
   int32_t opaque_ = 100;
 };
 
-/// A port P of 127.0.0.1 such that P, P-1, P-2 and P+1 are free now; no other test process is given one of these as long
-/// as this one lives, and it gives them again only after many others.
+/// A port P of 127.0.0.1 such that P, P-1, P-2 and P+1 are free now; no other test process is given one of these as
+/// long as this one lives, and it gives them again only after many others.
 uint16_t free_port();
 
 }  // namespace apogee::test
