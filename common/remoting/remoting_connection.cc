@@ -188,10 +188,11 @@ void RemotingConnection::send(const Command& command, Written written) {
   }
   counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
   last_activity_ms_ = loop_.turn_time_ms();
-  head_.clear();
-  append_frame_head(head_, command);
-  tcp_->write_copy(head_);
-  if (head_.capacity() > kHeadRoomMax) head_ = {};
+  static thread_local std::string head;  // kept for its room, by the loop's thread: connections are many
+  head.clear();
+  append_frame_head(head, command);
+  tcp_->write_copy(head);
+  if (head.capacity() > kHeadRoomMax) head = {};
   if (!command.body.empty() || !command.body_tail.empty()) {
     std::vector<SharedBytes> body;
     body.reserve(1 + command.body_tail.size());

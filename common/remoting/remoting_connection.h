@@ -103,7 +103,6 @@ class RemotingConnection {
   size_t chunk_bytes_ = 0, begin_ = 0, end_ = 0;
   bool reads_to_room_ = false, paused_ = false, cutting_ = false;
   size_t inflight_bytes_ = 0;
-  std::string head_;  ///< of the frame that is sent; kept for its room
 
   std::deque<std::pair<uint64_t, Written>> unwritten_;  ///< byte of the stream with which each is written
   std::unordered_map<int32_t, Pending> pending_;

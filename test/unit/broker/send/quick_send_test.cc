@@ -107,20 +107,24 @@ std::vector<std::pair<std::string, std::string>> fields_of(const remoting::Comma
   return fields;
 }
 
-message::RecordView pulled(apogee::test::RawClient& client, const Wish& wish, int64_t offset, remoting::Command& held) {
+remoting::Command pull_of(const Wish& wish, int64_t offset, const char* count_max) {
   remoting::Command pull = remoting::Command::request(remoting::RequestCode::kPullMessage);
   for (auto [name, value] : std::vector<std::pair<const char*, std::string>>{{"consumerGroup", "g"},
                                                                              {"topic", wish.topic},
                                                                              {"queueId", wish.queue},
                                                                              {"queueOffset", std::to_string(offset)},
-                                                                             {"maxMsgNums", "1"},
+                                                                             {"maxMsgNums", count_max},
                                                                              {"sysFlag", "6"},
                                                                              {"commitOffset", "0"},
                                                                              {"suspendTimeoutMillis", "15000"},
                                                                              {"subscription", "*"},
                                                                              {"subVersion", "0"}})
     pull.ext.set(name, value);
-  auto answer = client.call(std::move(pull));
+  return pull;
+}
+
+message::RecordView pulled(apogee::test::RawClient& client, const Wish& wish, int64_t offset, remoting::Command& held) {
+  auto answer = client.call(pull_of(wish, offset, "1"));
   REQUIRE(answer);
   held = std::move(*answer);
   REQUIRE(held.code == 0);
@@ -281,19 +285,8 @@ TEST_CASE("pulls that wait and are answered take little memory on the IO loops",
   warm(client, 300);
   Wish wish;
   auto pull = [&](int64_t offset) {
-    remoting::Command command = remoting::Command::request(remoting::RequestCode::kPullMessage);
+    auto command = pull_of(wish, offset, "32");
     command.opaque = static_cast<int32_t>(offset);
-    for (auto [name, value] : std::vector<std::pair<const char*, std::string>>{{"consumerGroup", "g"},
-                                                                               {"topic", wish.topic},
-                                                                               {"queueId", wish.queue},
-                                                                               {"queueOffset", std::to_string(offset)},
-                                                                               {"maxMsgNums", "32"},
-                                                                               {"sysFlag", "6"},
-                                                                               {"commitOffset", "0"},
-                                                                               {"suspendTimeoutMillis", "15000"},
-                                                                               {"subscription", "*"},
-                                                                               {"subVersion", "0"}})
-      command.ext.set(name, value);
     return remoting::encode_frame_to_string(command);
   };
   constexpr int kWarm = 50, kMessages = 500;
