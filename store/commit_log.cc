@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "common/message/message_record.h"
+#include "common/message/record_form.h"
 
 namespace apogee::store {
 
@@ -44,6 +45,21 @@ void copy_records(const CommitLog::Unit& unit, char* to) {
   for (uint32_t bytes : unit.record_bytes) {
     copy_head(from + at, to + at);
     at += bytes;
+  }
+}
+
+/// Writes the records from `at` on, which is `to`, in the order of copy_records().
+void encode_records(const QuickMessages& messages, QuickPlace& place, LogOffset at, char* to) {
+  message::RecordPlace each{place.queue_offset, at, place.store_timestamp_ms};
+  for (size_t i = 0; i < messages.count; ++i) {
+    place.offsets[i] = each.physical_offset;
+    messages.form.encode_behind_head(messages.parts[i], each, to + (each.physical_offset - at));
+    each.physical_offset += static_cast<LogOffset>(messages.form.record_bytes(messages.parts[i]));
+    ++each.queue_offset;
+  }
+  for (size_t i = 0; i < messages.count; ++i) {
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    messages.form.encode_head(messages.form.record_bytes(messages.parts[i]), to + (place.offsets[i] - at));
   }
 }
 
@@ -262,26 +278,29 @@ void CommitLog::grow_locked(LogOffset end) {
   ends_.end.store(end, std::memory_order_seq_cst);
 }
 
-bool CommitLog::append_quickly(char* record, size_t bytes, const std::string& queue_key, bool wait_for_sync,
-                               QuickPlace& place, Flusher::Released synced) {
+bool CommitLog::append_quickly(const QuickMessages& messages, size_t bytes, QuickPlace& place,
+                               Flusher::Released synced) {
   if (acks_.waits()) return false;
+  place.offsets.resize(messages.count);
   bool low = false;
   {
     std::lock_guard lock(tail_mutex_);
     const LogOffset at = end();
-    const LogOffset record_end = at + static_cast<LogOffset>(bytes);
-    if (closed_ || !parked_.empty() || !tail_file_ || record_end + kBlankBytes > tail_file_->end() ||
-        record_end + kBlankBytes > populated_to_ || !writable(nullptr))
+    const LogOffset unit_end = at + static_cast<LogOffset>(bytes);
+    if (closed_ || !parked_.empty() || !tail_file_ || unit_end + kBlankBytes > tail_file_->end() ||
+        unit_end + kBlankBytes > populated_to_ || !writable(nullptr))
       return false;
     tail_locked_at_ms_.store(steady_ms(), std::memory_order_relaxed);
-    QueueOffset& next = next_offsets_[queue_key];
+    if (messages.queue.next == nullptr) messages.queue.next = &next_offsets_[messages.queue.key];
+    QueueOffset& next = *messages.queue.next;
     last_store_time_ms_ = store_time_locked();
-    message::place_record(record, next, at, last_store_time_ms_);
-    char* to = tail_file_->map->data() + (at - tail_file_->begin);
-    copy_behind_head(record, bytes, to);
-    copy_head(record, to);
-    place = {at, record_end, next++, last_store_time_ms_, options_.flush.sync_flush && wait_for_sync};
-    grow_locked(record_end);
+    place.queue_offset = next;
+    place.store_timestamp_ms = last_store_time_ms_;
+    place.end = unit_end;
+    place.waits = options_.flush.sync_flush && messages.wait_store_ok;
+    encode_records(messages, place, at, tail_file_->map->data() + (at - tail_file_->begin));
+    next += static_cast<QueueOffset>(messages.count);
+    grow_locked(unit_end);
     tail_locked_at_ms_.store(0, std::memory_order_relaxed);
     low = window_is_low_locked();
   }

@@ -105,10 +105,10 @@ class CommitLog {
   /// Places the records and copies them. `done` is called before this returns when nothing is to be waited for, else
   /// on the flusher's or the allocator's thread.
   void append(Unit unit, Done done);
-  /// append() of one encoded record when there is room, and nothing but the disk is waited for; else false, and nothing
-  /// was done. See MessageStore::append_quickly().
-  [[nodiscard]] bool append_quickly(char* record, size_t bytes, const std::string& queue_key, bool wait_for_sync,
-                                    QuickPlace& place, Flusher::Released synced);
+  /// append() of messages that are encoded where they lie, `bytes` in all, when there is room, and nothing but the disk
+  /// is waited for; else false, and nothing was done. See MessageStore::append_quickly().
+  [[nodiscard]] bool append_quickly(const QuickMessages& messages, size_t bytes, QuickPlace& place,
+                                    Flusher::Released synced);
   /// See ReplicatedLog.
   void append_copy(LogOffset at, SharedBytes bytes, std::function<void(Status)> done);
   void append_damaged(LogOffset at, SharedBytes bytes, std::function<void(Status)> done);

@@ -45,7 +45,7 @@ class FileMessageStore final : public MessageStore {
   void stop() override;
   void append(const MessageDraft& draft, PutCallback done) override;
   void append_batch(const MessageDraft& draft, PutCallback done) override;
-  bool append_quickly(const QuickMessage& message, QuickPlace& place, std::function<void(Synced)> synced) override;
+  bool append_quickly(const QuickMessages& messages, QuickPlace& place, std::function<void(Synced)> synced) override;
   GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
                 const TagsCodeFilter& filter) override {
     return reader_.get(topic, queue_id, offset, limits, filter);

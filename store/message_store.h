@@ -18,8 +18,9 @@ class FileSystem;
 }
 
 namespace apogee::message {
-struct RecordFields;
-}
+class RecordForm;
+struct RecordPart;
+}  // namespace apogee::message
 
 namespace apogee::store {
 
@@ -148,16 +149,24 @@ using PutCallback = std::function<void(PutResult)>;
 /// As GetMessageStatus in Apache RocketMQ.
 enum class Synced : uint8_t { kYes, kTimeout };
 
-/// A message that takes the short way into the log: one that waits for nothing but, under sync flush, the disk.
-struct QuickMessage {
-  const message::RecordFields& fields;
-  const std::string& queue_key;  ///< ConsumeQueues::queue_key() of topic and queue
+/// A queue that messages take the short way to; whoever sends to it keeps this. Thread: one at a time.
+struct QuickQueue {
+  std::string key;              ///< ConsumeQueues::queue_key() of topic and queue
+  QueueOffset* next = nullptr;  ///< the store's own
+};
+/// Messages of one request that take the short way into the log: they wait for nothing but, under sync flush, the disk.
+struct QuickMessages {
+  const message::RecordForm& form;
+  const message::RecordPart* parts;  ///< one a message
+  size_t count = 1;
+  size_t body_bytes = 0;  ///< of the request: of a batch all of it
+  QuickQueue& queue;
   bool wait_store_ok = true;
-  std::string& room;  ///< for the record; the caller keeps it for the next one
 };
 struct QuickPlace {
-  LogOffset offset = 0, end = 0;
-  QueueOffset queue_offset = 0;
+  LogOffset end = 0;
+  std::vector<LogOffset> offsets;  ///< one a message
+  QueueOffset queue_offset = 0;    ///< of the first
   int64_t store_timestamp_ms = 0;
   bool waits = false;  ///< `synced` comes when the answer may go
 };
@@ -290,12 +299,13 @@ class MessageStore {
   /// Appends a client batch as one unit. `draft.body` holds the batch as in SEND_BATCH_MESSAGE (checked
   /// here; wild lengths give kMessageIllegal); draft.properties are appended to each message's own.
   virtual void append_batch(const MessageDraft& draft, PutCallback done) = 0;
-  /// append() without memory of its own, for a message of a queue that is stored as it is. False: nothing was done, and
-  /// append() is to have it, because it is refused, or has to wait for room or for slaves. `synced` comes once where
-  /// `place` says so: later, on the calling loop or the flusher's thread, or before this returns, with `place` filled.
-  [[nodiscard]] virtual bool append_quickly(const QuickMessage& message, QuickPlace& place,
+  /// append() or append_batch() without memory of its own, for messages of a queue that are stored as they are. False:
+  /// nothing was done, and those are to have them, because one is refused, or has to wait for room or for slaves.
+  /// `synced` comes once where `place` says so: later, on the calling loop or the flusher's thread, or before this
+  /// returns, with `place` filled.
+  [[nodiscard]] virtual bool append_quickly(const QuickMessages& messages, QuickPlace& place,
                                             std::function<void(Synced)> synced) {
-    (void)message, (void)place, (void)synced;
+    (void)messages, (void)place, (void)synced;
     return false;
   }
 

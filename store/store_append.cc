@@ -1,9 +1,12 @@
 // How messages get into the store: what is refused, what is encoded, how the answers are told.
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "common/message/batch.h"
 #include "common/message/message_record.h"
 #include "common/message/properties.h"
+#include "common/message/record_form.h"
 #include "store/file_store.h"
 
 namespace apogee::store {
@@ -86,18 +89,18 @@ std::optional<PutResult> FileMessageStore::refusal(std::string_view topic, size_
   return std::nullopt;
 }
 
-bool FileMessageStore::append_quickly(const QuickMessage& message, QuickPlace& place,
+bool FileMessageStore::append_quickly(const QuickMessages& messages, QuickPlace& place,
                                       std::function<void(Synced)> synced) {
-  const auto& fields = message.fields;
-  if (!has_queue_entry(fields.sys_flag) || refusal(fields.topic, fields.properties.size(), fields.body.size()))
+  size_t bytes = 0, properties_bytes = 0;
+  for (size_t i = 0; i < messages.count; ++i) {
+    bytes += messages.form.record_bytes(messages.parts[i]);
+    properties_bytes = std::max(properties_bytes, messages.form.properties_bytes(messages.parts[i]));
+  }
+  if (!has_queue_entry(messages.form.sys_flag()) ||
+      refusal(messages.form.topic(), properties_bytes, messages.body_bytes) ||
+      !log_.append_quickly(messages, bytes, place, std::move(synced)))
     return false;
-  const size_t bytes = message::record_bytes(fields);
-  message.room.resize(bytes);
-  message::encode_record(fields, 0, 0, message.room.data());
-  if (!log_.append_quickly(message.room.data(), bytes, message.queue_key, message.wait_store_ok, place,
-                           std::move(synced)))
-    return false;
-  put_messages_.fetch_add(1, std::memory_order_relaxed);
+  put_messages_.fetch_add(static_cast<int64_t>(messages.count), std::memory_order_relaxed);
   put_bytes_.fetch_add(static_cast<int64_t>(bytes), std::memory_order_relaxed);
   return true;
 }

@@ -1,7 +1,5 @@
 #include "broker/handlers/quick_send.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <atomic>
 #include <charconv>
@@ -12,12 +10,14 @@
 #include <utility>
 
 #include "common/base/bytes.h"
+#include "common/base/crc32.h"
 #include "common/base/text.h"
 #include "common/loop/event_loop.h"
+#include "common/message/batch.h"
 #include "common/message/message_id.h"
-#include "common/message/message_record.h"
 #include "common/message/properties.h"
 #include "common/message/property_names.h"
+#include "common/message/record_form.h"
 #include "common/message/sys_flag.h"
 #include "common/remoting/command_codec.h"
 #include "store/consume_queues.h"
@@ -33,7 +33,10 @@ namespace {
 constexpr size_t kKeyBytesMax = 96;
 constexpr size_t kTopicsKeptMax = 20'000;
 constexpr size_t kHeadBytes = 8;
-constexpr size_t kRoomKeptMax = 256 * 1024;
+/// Of a batch; larger ones are not worth the room that would be kept for them.
+constexpr size_t kBatchMessagesMax = 4'096;
+constexpr size_t kNumberBytesMax = 20;
+constexpr size_t kIdTailBytes = 16;  ///< of a message id: its offset, in hexadecimal digits
 
 template <typename Int>
 bool to_number(std::string_view text, Int& to) {
@@ -45,6 +48,7 @@ bool to_number(std::string_view text, Int& to) {
 struct Fields {
   std::string_view topic, properties;
   bool escaped_properties = false;
+  bool has_batch = false, batch = false;  ///< the field m
   int32_t queue_id = -1, sys_flag = 0, flag = 0, reconsume_times = 0;
   int64_t born_timestamp_ms = 0;
 };
@@ -71,7 +75,10 @@ bool read_field(char letter, const remoting::HeaderView::Field& field, Fields& t
     case 'h': return to_number(value, to.flag);
     case 'j': return to_number(value, to.reconsume_times);
     case 'l': return value.empty() || to_number(value, unused);
-    case 'm': return !equals_ignore_case(value, "true");
+    case 'm':
+      to.has_batch = true;
+      to.batch = equals_ignore_case(value, "true");
+      return true;
     default: return true;
   }
 }
@@ -129,7 +136,7 @@ bool read_properties(std::string_view properties, PlainProperties& to) {
     if (name == property::kWait) to.wait_store_ok = equals_ignore_case(value, "true");
     at = part_end == end ? end : part_end + 1;
   }
-  return is_plain_key(to.unique_key);
+  return to.unique_key.empty() || is_plain_key(to.unique_key);
 }
 
 struct TextHash {
@@ -139,18 +146,33 @@ struct TextHash {
 
 struct KnownTopic {
   bool plain = false;
-  int32_t queues = 0;
-  std::vector<std::string> queue_keys;
+  int32_t queue_count = 0;
+  std::vector<store::QuickQueue> queues;
 };
 
-void append_hex(std::string& to, int64_t number) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  for (int shift = 60; shift >= 0; shift -= 4) to += kDigits[(static_cast<uint64_t>(number) >> shift) & 0xF];
+char* put(char* to, std::string_view text) {
+  std::memcpy(to, text.data(), text.size());
+  return to + text.size();
 }
 
-void append_number(std::string& to, int64_t number) {
-  fmt::format_int digits(number);
-  to.append(digits.data(), digits.size());
+template <typename Int>
+char* put_number(char* to, Int number) {
+  return std::to_chars(to, to + kNumberBytesMax, number).ptr;
+}
+
+/// Sixteen digits, eight a step.
+char* put_hex(char* to, int64_t number) {
+  constexpr uint64_t kOnes = 0x0101010101010101U;
+  for (int shift : {32, 0}) {
+    uint64_t digits = (static_cast<uint64_t>(number) >> shift) & 0xFFFFFFFFU;
+    digits = (digits | digits << 16) & 0x0000FFFF0000FFFFU;
+    digits = (digits | digits << 8) & 0x00FF00FF00FF00FFU;
+    digits = (digits | digits << 4) & 0x0F0F0F0F0F0F0F0FU;
+    const uint64_t letters = ((digits + kOnes * 6) >> 4) & kOnes;
+    store_be<uint64_t>(to, digits + kOnes * '0' + letters * ('A' - '0' - 10));
+    to += sizeof digits;
+  }
+  return to;
 }
 
 }  // namespace
@@ -160,24 +182,30 @@ class QuickSend::Lane {
  public:
   explicit Lane(const Parts& parts)
       : parts_(parts),
-        served_(parts.requests.requests_of(remoting::RequestCode::kSendMessageV2)),
-        refused_(parts.requests.refused_of(remoting::RequestCode::kSendMessageV2)),
+        single_(parts, remoting::RequestCode::kSendMessageV2),
+        batches_(parts, remoting::RequestCode::kSendBatchMessage),
         id_head_(message::encode_offset_message_id({parts.store_host.ip_bytes, parts.store_host.port}, 0)) {
-    id_head_.resize(id_head_.size() - 2 * sizeof(int64_t));
+    id_head_.resize(id_head_.size() - kIdTailBytes);
   }
 
   bool take(const remoting::Caller& caller, const remoting::HeaderView& header, std::string_view body,
             remoting::QuickReply& reply);
 
  private:
+  struct Counters {
+    std::atomic<uint64_t>&served, &refused;
+    Counters(const Parts& parts, remoting::RequestCode code)
+        : served(parts.requests.requests_of(code)), refused(parts.requests.refused_of(code)) {}
+  };
   /// What an answer needs of its request.
   struct Asked {
+    Counters* counters = nullptr;
     int32_t opaque = 0, queue_id = 0;
     bool oneway = false;
     std::string_view topic, unique_key;
     int64_t body_bytes = 0;
   };
-  /// A message whose answer waits for the disk.
+  /// A request whose answer waits for the disk.
   struct Waiting {
     Lane* lane = nullptr;
     loop::EventLoop* loop = nullptr;
@@ -195,12 +223,13 @@ class QuickSend::Lane {
 
   [[nodiscard]] bool settings_allow();
   [[nodiscard]] KnownTopic* topic(std::string_view name);
+  [[nodiscard]] bool read_batch(std::string_view body);
   Waiting& take_waiting(const Asked& asked, remoting::QuickReply& reply);
   void finish(Waiting& waiting, store::Synced how);
   void answer(const Asked& asked, int32_t code, const store::QuickPlace& place, remoting::QuickReply& reply);
 
   const Parts& parts_;
-  std::atomic<uint64_t>&served_, &refused_;
+  Counters single_, batches_;
   std::string id_head_;  ///< the part of a message id that is the broker's address
 
   // What was made of the settings, and of which version of them.
@@ -211,7 +240,11 @@ class QuickSend::Lane {
   uint64_t topics_generation_ = 0;
   std::unordered_map<std::string, KnownTopic, TextHash, std::equal_to<>> topics_;
 
-  std::string properties_, record_, answer_;
+  message::RecordForm form_;
+  std::vector<message::RecordPart> messages_;
+  store::QuickPlace place_;
+  std::string properties_, more_properties_;
+  std::string answer_;  ///< as long as the longest one
   std::vector<std::unique_ptr<Waiting>> all_waiting_;
   std::vector<Waiting*> free_waiting_;
 };
@@ -236,7 +269,7 @@ bool QuickSend::Lane::settings_allow() {
   // From its extFields on, up to the brace that ends them.
   const std::string text = remoting::encode_header(head);
   const size_t from = text.find(",\"extFields\"");
-  answer_head_ = text.substr(from, text.find("},\"flag\"") - from);
+  answer_head_ = text.substr(from, text.find("},\"flag\"") - from) + ",\"msgId\":\"";
   answer_tail_ = text.substr(text.find(",\"serializeTypeCurrentRPC\""));
   return true;
 }
@@ -255,7 +288,7 @@ KnownTopic* QuickSend::Lane::topic(std::string_view name) {
   known.plain = check_topic_name(std::string(name)) && !is_closed_to_senders(name) && !is_retry_topic(name) &&
                 (config->perm & remoting::perm::kWrite) != 0 && config->write_queue_nums > 0 &&
                 config->topic_filter_type != remoting::TopicFilterType::kMultiTag;
-  if (known.plain) known.queues = std::max(config->read_queue_nums, config->write_queue_nums);
+  if (known.plain) known.queue_count = std::max(config->read_queue_nums, config->write_queue_nums);
   return &known;
 }
 
@@ -288,88 +321,110 @@ void QuickSend::Lane::finish(Waiting& waiting, store::Synced how) {
 
 void QuickSend::Lane::answer(const Asked& asked, int32_t code, const store::QuickPlace& place,
                              remoting::QuickReply& reply) {
-  if (code != code::kSuccess) refused_.fetch_add(1, std::memory_order_relaxed);
-  parts_.stats.on_put(asked.topic, 1, asked.body_bytes, place.waits ? parts_.now_ms() - place.store_timestamp_ms : 0);
+  if (code != code::kSuccess) asked.counters->refused.fetch_add(1, std::memory_order_relaxed);
+  parts_.stats.on_put(asked.topic, static_cast<int64_t>(place.offsets.size()), asked.body_bytes,
+                      place.waits ? parts_.now_ms() - place.store_timestamp_ms : 0);
   if (asked.oneway) return reply.release();
-  std::string& out = answer_;
-  out.assign(kHeadBytes, '\0');
-  out += "{\"code\":";
-  append_number(out, code);
-  out += answer_head_;
-  out += ",\"msgId\":\"";
-  out += id_head_;
-  append_hex(out, place.offset);
-  out += "\",\"queueId\":\"";
-  append_number(out, asked.queue_id);
-  out += "\",\"queueOffset\":\"";
-  append_number(out, place.queue_offset);
-  out += "\",\"transactionId\":\"";
-  out += asked.unique_key;
-  out += "\"},\"flag\":1,\"language\":\"CPP\",\"opaque\":";
-  append_number(out, asked.opaque);
-  out += answer_tail_;
-  store_be<uint32_t>(out.data(), static_cast<uint32_t>(out.size() - sizeof(uint32_t)));
-  store_be<uint32_t>(out.data() + sizeof(uint32_t), static_cast<uint32_t>(out.size() - kHeadBytes));
-  reply.send(out);
+  constexpr size_t kNamesBytesMax = 256;
+  const size_t most = kNamesBytesMax + answer_head_.size() + answer_tail_.size() + asked.unique_key.size() +
+                      place.offsets.size() * (id_head_.size() + kIdTailBytes + 1);
+  if (answer_.size() < most) answer_.resize(most);
+  char* const begin = answer_.data();
+  char* at = put(begin + kHeadBytes, "{\"code\":");
+  at = put(put_number(at, code), answer_head_);
+  for (const store::LogOffset offset : place.offsets) {
+    at = put_hex(put(at, id_head_), offset);
+    *at++ = ',';
+  }
+  at = put_number(put(at - 1, "\",\"queueId\":\""), asked.queue_id);
+  at = put_number(put(at, "\",\"queueOffset\":\""), place.queue_offset);
+  if (!asked.unique_key.empty()) at = put(put(at, "\",\"transactionId\":\""), asked.unique_key);
+  at = put_number(put(at, "\"},\"flag\":1,\"language\":\"CPP\",\"opaque\":"), asked.opaque);
+  at = put(at, answer_tail_);
+  const auto bytes = static_cast<size_t>(at - begin);
+  store_be<uint32_t>(begin, static_cast<uint32_t>(bytes - sizeof(uint32_t)));
+  store_be<uint32_t>(begin + sizeof(uint32_t), static_cast<uint32_t>(bytes - kHeadBytes));
+  reply.send({begin, bytes});
+}
+
+/// False: it is no batch, or a large one.
+bool QuickSend::Lane::read_batch(std::string_view body) {
+  message::BatchMessage each;
+  message::BatchReader in(body);
+  while (!in.at_end()) {
+    if (messages_.size() == kBatchMessagesMax || in.next(each) != nullptr) return false;
+    messages_.push_back({each.flag, 0, each.body, each.properties});
+  }
+  for (auto& message : messages_) message.body_crc = crc32_31(message.body);
+  return !messages_.empty();
 }
 
 bool QuickSend::Lane::take(const remoting::Caller& caller, const remoting::HeaderView& header, std::string_view body,
                            remoting::QuickReply& reply) {
   Fields fields;
   if (!read_fields(header, fields) || !settings_allow()) return false;
+  const bool of_batches = header.code == static_cast<int32_t>(remoting::RequestCode::kSendBatchMessage);
+  const bool batch = fields.batch || (of_batches && !fields.has_batch);
   constexpr int32_t kUnusual = sys_flag::kTransactionMask | sys_flag::kInnerBatch | sys_flag::kNeedUnwrap;
-  if ((fields.sys_flag & kUnusual) != 0 || body.size() > static_cast<size_t>(parts_.config.message_bytes_max))
+  if ((fields.sys_flag & kUnusual) != 0 || body.size() > static_cast<size_t>(parts_.config.message_bytes_max) ||
+      (batch && fields.topic.size() > kTopicBytesMax))
     return false;
   KnownTopic* known = topic(fields.topic);
-  if (known == nullptr || !known->plain || fields.queue_id < 0 || fields.queue_id >= known->queues) return false;
-  if (!fields.escaped_properties) {
-    properties_.assign(fields.properties);
-  } else if (!remoting::unescape(fields.properties, properties_)) {
-    return false;
+  if (known == nullptr || !known->plain || fields.queue_id < 0 || fields.queue_id >= known->queue_count) return false;
+  std::string_view properties = fields.properties;
+  if (fields.escaped_properties) {
+    if (!remoting::unescape(properties, properties_)) return false;
+    properties = properties_;
   }
   PlainProperties plain;
-  if (properties_.size() > message::kPropertiesBytesMax || !read_properties(properties_, plain)) return false;
-  const auto key_at = static_cast<size_t>(plain.unique_key.data() - properties_.data());
-  message::append_properties(properties_, added_properties_);
-  const std::string_view unique_key = std::string_view(properties_).substr(key_at, plain.unique_key.size());
+  if (properties.size() > message::kPropertiesBytesMax || !read_properties(properties, plain)) return false;
 
-  const auto queue = static_cast<size_t>(fields.queue_id);
-  if (known->queue_keys.size() <= queue) known->queue_keys.resize(static_cast<size_t>(known->queues));
-  auto& queue_key = known->queue_keys[queue];
-  if (queue_key.empty()) queue_key = store::ConsumeQueues::queue_key(fields.topic, fields.queue_id);
+  messages_.clear();
+  if (batch) {
+    if (!read_batch(body)) return false;
+    more_properties_.assign(properties);
+    message::append_properties(more_properties_, added_properties_);
+  } else {
+    if (plain.unique_key.empty()) return false;  // it gets one
+    messages_.push_back({fields.flag, crc32_31(body), body, properties});
+  }
+
+  const auto queue_id = static_cast<size_t>(fields.queue_id);
+  if (known->queues.size() <= queue_id) known->queues.resize(static_cast<size_t>(known->queue_count));
+  auto& queue = known->queues[queue_id];
+  if (queue.key.empty()) queue.key = store::ConsumeQueues::queue_key(fields.topic, fields.queue_id);
 
   message::RecordFields record;
   record.topic = fields.topic;
   record.queue_id = fields.queue_id;
-  record.flag = fields.flag;
   record.sys_flag = fields.sys_flag;
   record.born_timestamp_ms = fields.born_timestamp_ms;
   record.born_host = {caller.ip_bytes, caller.port};
   record.store_host = {parts_.store_host.ip_bytes, parts_.store_host.port};
   record.reconsume_times = fields.reconsume_times;
-  record.body = body;
-  if (record_.capacity() > kRoomKeptMax && body.size() < kRoomKeptMax / 2) record_ = {};  // one large message is rare
-  record.properties = properties_;
-  const store::QuickMessage message{record, queue_key, plain.wait_store_ok, record_};
+  form_.set(record, batch ? more_properties_ : added_properties_);
+  const store::QuickMessages messages{form_, messages_.data(),   messages_.size(), body.size(),
+                                      queue, plain.wait_store_ok};
 
-  const Asked asked{header.opaque, fields.queue_id, (header.flag & remoting::kOnewayFlag) != 0,
-                    fields.topic,  unique_key,      static_cast<int64_t>(body.size())};
+  const Asked asked{of_batches ? &batches_ : &single_,          header.opaque, fields.queue_id,
+                    (header.flag & remoting::kOnewayFlag) != 0, fields.topic,  plain.unique_key,
+                    static_cast<int64_t>(body.size())};
   if (!parts_.sync_flush) {
-    store::QuickPlace place;
-    if (!parts_.put.put_quickly(message, place, nullptr)) return false;
-    served_.fetch_add(1, std::memory_order_relaxed);
-    answer(asked, code::kSuccess, place, reply);
+    if (!parts_.put.put_quickly(messages, place_, nullptr)) return false;
+    asked.counters->served.fetch_add(1, std::memory_order_relaxed);
+    answer(asked, code::kSuccess, place_, reply);
     return true;
   }
   // Before it is stored, because the answer may be due at once.
   Waiting& waits = take_waiting(asked, reply);
-  const bool stored = parts_.put.put_quickly(message, waits.place, [w = &waits](store::Synced how) { w->synced(how); });
+  const bool stored =
+      parts_.put.put_quickly(messages, waits.place, [w = &waits](store::Synced how) { w->synced(how); });
   if (!stored) {
     reply.release();
     free_waiting_.push_back(&waits);
     return false;
   }
-  served_.fetch_add(1, std::memory_order_relaxed);
+  asked.counters->served.fetch_add(1, std::memory_order_relaxed);
   if (!waits.place.waits) finish(waits, store::Synced::kYes);
   return true;
 }
@@ -382,7 +437,8 @@ QuickSend::~QuickSend() = default;
 
 bool QuickSend::take(size_t loop, const remoting::Caller& caller, const remoting::HeaderView& header,
                      std::string_view body, remoting::QuickReply reply) {
-  return header.code == static_cast<int32_t>(remoting::RequestCode::kSendMessageV2) &&
+  return (header.code == static_cast<int32_t>(remoting::RequestCode::kSendMessageV2) ||
+          header.code == static_cast<int32_t>(remoting::RequestCode::kSendBatchMessage)) &&
          lanes_[loop]->take(caller, header, body, reply);
 }
 

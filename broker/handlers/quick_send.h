@@ -16,10 +16,11 @@
 
 namespace apogee::broker {
 
-/// The short way of the most frequent request: 310 with a JSON header, one plain message for a queue of a topic that is
-/// there. The message is checked and stored, and its answer written, in room that is used again and again; in steady
-/// state no memory is taken. Whatever is unusual about a request, and whatever is wrong with it, is left to
-/// SendHandlers, which answers the plain ones the same. Runs on: the IO loops; each has a part of its own.
+/// The short way of the most frequent requests: 310 and 320 with a JSON header, one plain message or a batch of them
+/// for a queue of a topic that is there. The messages are checked and written from their frame straight into the log,
+/// and the answer in room that is used again and again; in steady state no memory is taken. Whatever is unusual about a
+/// request, and whatever is wrong with it, is left to SendHandlers, which answers the plain ones the same. Runs on: the
+/// IO loops; each has a part of its own.
 class QuickSend {
  public:
   struct Parts {

@@ -47,10 +47,11 @@ class MessagePut {
 
   /// As MessageStore::append, to where the rules say. `due_ms` gets the instant of a timer before `done` is called.
   void put(const store::MessageDraft& draft, store::PutCallback done, int64_t* due_ms = nullptr);
-  /// As MessageStore::append_quickly, of a message that no rule is for: it has no property that a rule looks at.
-  [[nodiscard]] bool put_quickly(const store::QuickMessage& message, store::QuickPlace& place,
+  /// As MessageStore::append_quickly, of a batch or of a message that no rule is for: it has no property that a rule
+  /// looks at.
+  [[nodiscard]] bool put_quickly(const store::QuickMessages& messages, store::QuickPlace& place,
                                  std::function<void(store::Synced)> synced) {
-    return store_ != nullptr && store_->append_quickly(message, place, std::move(synced));
+    return store_ != nullptr && store_->append_quickly(messages, place, std::move(synced));
   }
   /// As MessageStore::append, whatever the rules: for a message that has waited already, and for dead letters.
   void deliver(const store::MessageDraft& draft, store::PutCallback done) { append(draft, std::move(done)); }

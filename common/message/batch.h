@@ -16,6 +16,18 @@ struct BatchMessage {
   std::string_view properties;
 };
 
+/// The messages in a body of SEND_BATCH_MESSAGE, one after another.
+class BatchReader {
+ public:
+  explicit BatchReader(std::string_view body) : rest_(body) {}
+  [[nodiscard]] bool at_end() const { return rest_.empty(); }
+  /// nullptr: `to` is the next message; else what is wrong with it.
+  [[nodiscard]] const char* next(BatchMessage& to);
+
+ private:
+  std::string_view rest_;
+};
+
 /// Error: kInvalidArgument, naming the field and the message's number. An empty body is an error too.
 [[nodiscard]] Result<std::vector<BatchMessage>> decode_batch(std::string_view body);
 /// Bytes that append_batch_message adds.

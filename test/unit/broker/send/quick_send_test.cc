@@ -7,14 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "broker/broker.h"
-#include "common/message/message_record.h"
-#include "common/message/properties.h"
-#include "common/remoting/command_codec.h"
-#include "test/support/catch.h"
-#include "test/support/raw_client.h"
-#include "test/support/sanitizers.h"
-#include "test/unit/broker/support/handler_bench.h"
+#include "test/unit/broker/send/quick_bench.h"
 
 // Counts what the threads of the IO loops ask for, in all of this program. The sanitizers have operators of their own.
 #ifndef APOGEE_UNDER_SANITIZER
@@ -35,6 +28,8 @@ bool is_io_thread() {
 
 }  // namespace
 
+int64_t apogee::broker::test::io_allocations_so_far() { return io_allocations.load(); }
+
 void* operator new(size_t bytes) {
   if (is_io_thread()) io_allocations.fetch_add(1, std::memory_order_relaxed);
   if (void* memory = std::malloc(bytes > 0 ? bytes : 1)) return memory;
@@ -46,103 +41,7 @@ void operator delete(void* memory, size_t) noexcept { std::free(memory); }
 
 using namespace apogee;
 using namespace apogee::broker;
-using apogee::broker::test::TempDir;
-
-namespace {
-
-struct RunningBroker {
-  Logger quiet;
-  BrokerConfig config;
-  config::ConfigTable table;
-  std::unique_ptr<Broker> broker;
-
-  explicit RunningBroker(const std::string& root, store::FlushDiskType flush = store::FlushDiskType::kAsync) {
-    add_rows(table, config);
-    config.broker_name = "broker-a";
-    config.bind_address = config.broker_ip1 = "127.0.0.1";
-    config.listen_port = 0;
-    config.namesrv_addr.set("");
-    config.store_root = root;
-    config.commit_log_file_bytes = 64 << 20;
-    config.flush_disk_type = flush;
-    broker = std::make_unique<Broker>(config, table, "", quiet);
-    REQUIRE(broker->start());
-  }
-};
-
-std::string properties_of(int number) {
-  return "UNIQ_KEY\\u00017F0000010A3C18B4AAC2" + std::to_string(100'000'000 + number) +
-         "\\u0002WAIT\\u0001true\\u0002TAGS\\u0001TagA\\u0002KEYS\\u0001a \\\"b\\\"\\u0002";
-}
-
-struct Wish {
-  std::string topic = "Quick";
-  std::string properties = properties_of(1);
-  std::string queue = "1", sys_flag = "0", batch = "false", more;
-  int flag = 0;
-};
-
-/// A frame as a Java client writes it; with `unusual` the header has a space more, which the short way leaves to the
-/// long one.
-std::string frame_of(const Wish& wish, const std::string& body, int opaque, bool unusual) {
-  std::string header = std::string(unusual ? "{ " : "{") + "\"code\":310,\"extFields\":{\"a\":\"p\",\"b\":\"" +
-                       wish.topic + "\",\"c\":\"TBW102\",\"d\":\"4\",\"e\":\"" + wish.queue + "\",\"f\":\"" +
-                       wish.sys_flag + "\",\"g\":\"1700000000000\",\"h\":\"7\",\"i\":\"" + wish.properties +
-                       "\",\"j\":\"0\"" + wish.more + ",\"k\":\"false\",\"m\":\"" + wish.batch +
-                       "\"},\"flag\":" + std::to_string(wish.flag) +
-                       ",\"language\":\"JAVA\",\"opaque\":" + std::to_string(opaque) +
-                       ",\"serializeTypeCurrentRPC\":\"JSON\",\"version\":435}";
-  std::string frame;
-  append_be<uint32_t>(frame, static_cast<uint32_t>(4 + header.size() + body.size()));
-  append_be<uint32_t>(frame, static_cast<uint32_t>(header.size()));
-  return frame + header + body;
-}
-
-std::vector<std::pair<std::string, std::string>> fields_of(const remoting::Command& command) {
-  std::vector<std::pair<std::string, std::string>> fields;
-  for (size_t i = 0; i < command.ext.size(); ++i) {
-    const std::string name(command.ext.name(i));
-    if (name != "msgId" && name != "queueOffset") fields.emplace_back(name, command.ext.value(i));
-  }
-  return fields;
-}
-
-remoting::Command pull_of(const Wish& wish, int64_t offset, const char* count_max) {
-  remoting::Command pull = remoting::Command::request(remoting::RequestCode::kPullMessage);
-  for (auto [name, value] : std::vector<std::pair<const char*, std::string>>{{"consumerGroup", "g"},
-                                                                             {"topic", wish.topic},
-                                                                             {"queueId", wish.queue},
-                                                                             {"queueOffset", std::to_string(offset)},
-                                                                             {"maxMsgNums", count_max},
-                                                                             {"sysFlag", "6"},
-                                                                             {"commitOffset", "0"},
-                                                                             {"suspendTimeoutMillis", "15000"},
-                                                                             {"subscription", "*"},
-                                                                             {"subVersion", "0"}})
-    pull.ext.set(name, value);
-  return pull;
-}
-
-message::RecordView pulled(apogee::test::RawClient& client, const Wish& wish, int64_t offset, remoting::Command& held) {
-  auto answer = client.call(pull_of(wish, offset, "1"));
-  REQUIRE(answer);
-  held = std::move(*answer);
-  REQUIRE(held.code == 0);
-  auto record = message::decode_record(held.body.bytes);
-  REQUIRE(record);
-  return *record;
-}
-
-void warm(apogee::test::RawClient& client, int messages) {
-  for (int i = 0; i < messages; ++i) {
-    client.send_bytes(frame_of({}, "warm", i, false));
-    auto answer = client.receive();
-    REQUIRE(answer);
-    REQUIRE(answer->code == 0);
-  }
-}
-
-}  // namespace
+using namespace apogee::broker::test;
 
 TEST_CASE("the short way of a send stores and answers as the long one", "[quick_send]") {
   TempDir dir;
@@ -266,14 +165,14 @@ TEST_CASE("sends in steady state take no memory on the IO loops", "[quick_send][
     wish.properties = properties_of(i);
     frames.push_back(frame_of(wish, std::string(1024, 'b'), i, false));
   }
-  const int64_t before = io_allocations.load();
+  const int64_t before = io_allocations_so_far();
   for (const auto& frame : frames) {
     client.send_bytes(frame);
     auto answer = client.receive();
     REQUIRE(answer);
     REQUIRE(answer->code == 0);
   }
-  const int64_t taken = io_allocations.load() - before;
+  const int64_t taken = io_allocations_so_far() - before;
   INFO(taken << " allocations for " << kMessages << " messages");
   CHECK(taken <= kMessages / 50);
 }
@@ -292,7 +191,7 @@ TEST_CASE("pulls that wait and are answered take little memory on the IO loops",
   constexpr int kWarm = 50, kMessages = 500;
   int64_t before = 0;
   for (int i = 0; i < kWarm + kMessages; ++i) {
-    if (i == kWarm) before = io_allocations.load();
+    if (i == kWarm) before = io_allocations_so_far();
     // Of one connection, so that the pull waits before its message comes.
     client.send_bytes(pull(300 + i) + frame_of(wish, std::string(1024, 'b'), 0, false));
     for (int answers = 0; answers < 2; ++answers) {
@@ -302,7 +201,7 @@ TEST_CASE("pulls that wait and are answered take little memory on the IO loops",
       if (answer->opaque != 0) REQUIRE(answer->ext.get_int<int64_t>("nextBeginOffset") == 301 + i);
     }
   }
-  const int64_t taken = io_allocations.load() - before;
+  const int64_t taken = io_allocations_so_far() - before;
   INFO(taken << " allocations for " << kMessages << " pulls that waited");
   CHECK(taken <= kMessages * 20);
 }
