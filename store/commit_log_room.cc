@@ -134,17 +134,16 @@ void CommitLog::make_next_file() {
       logger_.warn("{} cannot be locked in memory: raise RLIMIT_MEMLOCK or switch warmMapedFileEnable off",
                    file_name_of(begin));
   }
-  bool populated = true;
+  Status populated;
   if (spare.populated_bytes < wanted_bytes) {
-    populated = spare.file->map->populate(static_cast<size_t>(spare.populated_bytes),
-                                          static_cast<size_t>(wanted_bytes - spare.populated_bytes));
+    populated = spare.file->make_room(begin + spare.populated_bytes, begin + wanted_bytes, options_.flush.sync_flush);
     if (populated) spare.populated_bytes = wanted_bytes;
   }
   {
     std::lock_guard lock(tail_mutex_);
     if (next_begin_locked() == spare.file->begin) spare_ = spare;
   }
-  if (!populated) return refuse(Error(Errc::kDiskFull, file_name_of(begin) + ": its pages cannot be had"));
+  if (!populated) return refuse(populated.error());
   if (std::exchange(file_missing_, false)) {
     last_warning_.clear();
     take_writes(Refusal::kNoRoom);
@@ -166,13 +165,18 @@ bool CommitLog::populate_ahead() {
     from = std::max(populated_to_, end());
     to = std::min(file->end(), end() + window);
     hurried = !parked_.empty() || from - end() < window / 4;
+    // Whole pieces: the kernel keeps and writes each as one.
+    if (!hurried) to -= (to - file->begin) % io::kZerosPiece;
   }
   if (from >= to) return false;
-  const LogOffset step_end = std::min(to, from + (hurried ? kPopulateStep : kPopulateQuietStep));
-  if (!file->map->populate(static_cast<size_t>(from - file->begin), static_cast<size_t>(step_end - from))) {
-    if (std::exchange(last_warning_, "pages") != "pages")
-      logger_.warn("file {} of the log: the pages from {} on cannot be had, appends wait", file_name_of(file->begin),
-                   from - file->begin);
+  const bool on_disk = options_.flush.sync_flush;
+  // The disk is waited for once for a thousand messages, not for each few.
+  if (on_disk && !hurried && to - from < kPopulateStep && to < file->end()) return false;
+  const LogOffset step_end = std::min(to, from + (hurried || on_disk ? kPopulateStep : kPopulateQuietStep));
+  if (auto made = file->make_room(from, step_end, on_disk); !made) {
+    if (std::exchange(last_warning_, made.error().message) != made.error().message)
+      logger_.warn("the log has no room from {} of file {} on, appends wait: {}", from - file->begin,
+                   file_name_of(file->begin), made.error().message);
     return false;
   }
   {

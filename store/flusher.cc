@@ -11,6 +11,12 @@ namespace apogee::store {
 namespace {
 
 constexpr LogOffset kPageBytes = 4096;
+
+/// Where the piece that the kernel writes as one ends.
+LogOffset piece_end(LogOffset at) { return (at / io::kZerosPiece + 1) * io::kZerosPiece; }
+
+/// So much in an interval, and the piece at the end is young.
+constexpr LogOffset kMuch = 16 * io::kZerosPiece;
 constexpr auto kGatherMax = std::chrono::milliseconds(2);
 
 }  // namespace
@@ -72,9 +78,9 @@ bool Flusher::due(LogOffset end, bool stopping) const {
 }
 
 void Flusher::write_back(LogOffset end) {
-  // Whole pages only: the next append would wait for a page that is being written.
+  // Whole pieces only: the next append would wait for one that is being written.
   LogOffset from = std::max(write_back_from_.load(), ends_.flushed.load());
-  LogOffset to = end / kPageBytes * kPageBytes;
+  LogOffset to = piece_end(end) - io::kZerosPiece;
   if (to - from >= options_.write_back_bytes) {
     files_.start_write_back(from, to);
     from = to;
@@ -96,11 +102,14 @@ void Flusher::run() {
       stopping = stopping_;
       asked = std::exchange(sync_now_, false);
     }
-    const int64_t end_time = ends_.end_time_ms;  // before the end, so that it is never that of a record behind it
-    const LogOffset end = ends_.end;
+    int64_t end_time = ends_.end_time_ms;  // before the end, so that it is never that of a record behind it
+    LogOffset end = ends_.end;
     if (nudged_.exchange(false)) write_back(end);
     const bool looked = std::chrono::steady_clock::now() >= next_look;
-    if (looked) next_look = std::chrono::steady_clock::now() + interval;
+    if (looked) {
+      next_look = std::chrono::steady_clock::now() + interval;
+      if (!asked && !stopping) leave_tail(end, end_time);
+    }
     if (!broken && end > ends_.flushed && (asked || stopping || (looked && due(end, stopping)))) {
       const auto begun = std::chrono::steady_clock::now();
       auto synced = files_.sync(ends_.flushed, end);
@@ -109,8 +118,11 @@ void Flusher::run() {
       if (synced) {
         ends_.flushed.store(end, std::memory_order_seq_cst);
         ends_.flushed_time_ms = end_time;
-        // The sync has made the page of the end read-only. So that not the next append pays for it:
-        if (auto file = files_.at(end)) file->map->populate(static_cast<size_t>(end - file->begin), 1);
+        // The sync has made the pages about the end read-only. So that not the next appends pay for it:
+        if (auto file = files_.at(end)) {
+          const LogOffset in_file = end - file->begin;
+          file->map->populate(static_cast<size_t>(in_file), static_cast<size_t>(piece_end(in_file) - in_file));
+        }
         flushed_();
       } else {
         broken = true;
@@ -129,6 +141,18 @@ void Flusher::run() {
   }
   (void)release(ends_.flushed, false);
   expire(true);
+}
+
+/// While the log grows by much, its last piece is left to the next interval: a sync would make it read-only, and the
+/// append that finds it so may wait for the journal of the file system. What is left has come within the last sixteenth
+/// of this interval.
+void Flusher::leave_tail(LogOffset& end, int64_t& end_time) {
+  const LogOffset looked_at = std::exchange(looked_end_, end);
+  const int64_t looked_time = std::exchange(looked_time_, end_time);
+  const LogOffset whole = piece_end(end) - io::kZerosPiece;
+  if (options_.sync_flush || end - looked_at < kMuch || whole <= ends_.flushed) return;
+  end = whole;
+  end_time = looked_time;
 }
 
 /// Senders that wait for their answers before they send again come back together: a sync for the first of them alone

@@ -74,6 +74,7 @@ class Flusher {
   void run();
   [[nodiscard]] bool due(LogOffset end, bool stopping) const;
   void write_back(LogOffset end);
+  void leave_tail(LogOffset& end, int64_t& end_time);
   void gather(std::unique_lock<std::mutex>& lock);
   size_t release(LogOffset flushed, bool at_home);
   void expire(bool all);
@@ -91,6 +92,8 @@ class Flusher {
   bool stopping_ = false;                      // guarded by mutex_
   bool ended_ = false;                         // guarded by mutex_: nothing may wait any more
   size_t gathering_ = 0;                       // guarded by mutex_: the flusher waits for so many to wait
+  LogOffset looked_end_ = 0;                   // the flusher's: where the log ended an interval ago
+  int64_t looked_time_ = 0;                    // the flusher's: the store time of the last record in front of it
   size_t last_group_ = 0;                      // the flusher's: answers that the last sync released
   std::chrono::nanoseconds last_duration_{0};  // the flusher's: of the last sync
   std::atomic<bool> nudged_{false};

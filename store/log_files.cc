@@ -224,6 +224,12 @@ Status LogFiles::sync(LogOffset from, LogOffset to) const {
   return {};
 }
 
+Status LogFile::make_room(LogOffset from, LogOffset to, bool on_disk) const {
+  APOGEE_TRY(file->write_zeros(from - begin, to - from, on_disk));
+  if (map->populate(static_cast<size_t>(from - begin), static_cast<size_t>(to - from))) return {};
+  return Error(Errc::kDiskFull, file_name_of(begin) + ": its pages cannot be had");
+}
+
 void LogFiles::start_write_back(LogOffset from, LogOffset to) const {
   while (from < to) {
     LogOffset next = std::min(to, (from / file_bytes_ + 1) * file_bytes_);

@@ -26,6 +26,9 @@ struct LogFile {
     return bytes().substr(static_cast<size_t>(offset - begin));
   }
   [[nodiscard]] LogOffset end() const { return begin + static_cast<LogOffset>(map->size()); }
+  /// Makes pages of zeros present and writable for what is appended in [from, to) through the mapping: nothing may be
+  /// there yet, and nobody may write there meanwhile. `on_disk`: as of io::File::write_zeros(). Errors: kDiskFull, kIo.
+  [[nodiscard]] Status make_room(LogOffset from, LogOffset to, bool on_disk) const;
 };
 
 /// The files that the log is made of: all of one size, mapped whole, ascending and without gaps.

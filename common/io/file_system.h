@@ -36,6 +36,9 @@ class MappedRegion {
   virtual bool lock_in_memory() { return false; }
 };
 
+/// What write_zeros() brings into memory at a time, and what the kernel then keeps, dirties and writes as one.
+constexpr int64_t kZerosPiece = 64 << 10;
+
 /// An open file. Reads and writes at a position; thread: any.
 class File {
  public:
@@ -49,6 +52,14 @@ class File {
   [[nodiscard]] virtual Status sync_range(int64_t offset, int64_t bytes) {
     (void)offset, (void)bytes;
     return sync();
+  }
+  /// Writes zeros over a range that is to be filled through the mapping, and that nobody writes to meanwhile. Pages
+  /// that come this way cost a third of those that the first touch brings. With `on_disk` the zeros and the blocks for
+  /// them are on the disk when it returns (and durable with the next sync()), so that a sync of what is put there later
+  /// waits for its own bytes, not for the file system's journal. Errors: kDiskFull, kIo.
+  [[nodiscard]] virtual Status write_zeros(int64_t offset, int64_t bytes, bool on_disk) {
+    (void)offset, (void)bytes, (void)on_disk;
+    return {};
   }
   /// Begins to write the range to the disk and does not wait for it. Says nothing about durability.
   virtual void start_write_back(int64_t offset, int64_t bytes) { (void)offset, (void)bytes; }

@@ -120,6 +120,19 @@ class PosixFile final : public File {
     return from_errno(errno, "sync", path_);
   }
 
+  Status write_zeros(int64_t offset, int64_t bytes, bool on_disk) override {
+    static char zeros[kZerosPiece];  // never written to: one page of the kernel's, mapped again and again
+    const int64_t end = offset + bytes;
+    for (int64_t at = offset; at < end;) {
+      const int64_t part = std::min(end - at, kZerosPiece - at % kZerosPiece);
+      APOGEE_TRY(write_at(at, {zeros, static_cast<size_t>(part)}));
+      at += part;
+    }
+    constexpr unsigned kWait = SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+    if (!on_disk || bytes <= 0 || ::sync_file_range(fd_, offset, bytes, kWait) == 0 || errno == ENOSYS) return {};
+    return from_errno(errno, "write", path_);
+  }
+
   void start_write_back(int64_t offset, int64_t bytes) override {
     ::sync_file_range(fd_, offset, bytes, SYNC_FILE_RANGE_WRITE);
   }

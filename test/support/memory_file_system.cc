@@ -168,6 +168,13 @@ class MemoryFileSystem::Handle final : public io::File {
     inode_->sync(static_cast<size_t>(offset), static_cast<size_t>(offset + bytes));
     return {};
   }
+  Status write_zeros(int64_t offset, int64_t bytes, bool on_disk) override {
+    std::lock_guard lock(files_.mutex_);
+    files_.step("write zeros", path_);
+    const bool fits = inode_->write(static_cast<size_t>(offset), std::string(static_cast<size_t>(bytes), '\0'));
+    if (fits && on_disk) inode_->sync(static_cast<size_t>(offset), static_cast<size_t>(offset + bytes));
+    return done(fits);
+  }
   void start_write_back(int64_t offset, int64_t bytes) override {
     std::lock_guard lock(files_.mutex_);
     files_.step("write back", path_);

@@ -75,6 +75,8 @@ class FaultFileSystem final : public io::FileSystem {
   int failures() const { return failures_; }
   /// Writes that are made to fail write their first half, as a disk that gets full does.
   std::atomic<bool> half_written{false};
+  /// Set before the store starts; called with each range that has been synced.
+  std::function<void(int64_t offset, int64_t bytes)> after_sync_of_range;
   /// Set before the store starts; called with each path that is about to be removed.
   std::function<void(const std::string& path)> before_remove;
 
@@ -191,7 +193,12 @@ class FaultFile final : public io::File {
   }
   Status sync_range(int64_t offset, int64_t bytes) override {
     APOGEE_TRY(faults_.check(FileCall::kSync, path_));
-    return below_->sync_range(offset, bytes);
+    APOGEE_TRY(below_->sync_range(offset, bytes));
+    if (faults_.after_sync_of_range) faults_.after_sync_of_range(offset, bytes);
+    return {};
+  }
+  Status write_zeros(int64_t offset, int64_t bytes, bool on_disk) override {
+    return below_->write_zeros(offset, bytes, on_disk);
   }
   void start_write_back(int64_t offset, int64_t bytes) override { below_->start_write_back(offset, bytes); }
   Result<int64_t> next_data(int64_t offset) override { return below_->next_data(offset); }

@@ -70,6 +70,27 @@ TEST_CASE("Flusher: a few dirty pages wait for more, or for the thorough interva
   CHECK(thorough.flushed());
 }
 
+TEST_CASE("Flusher: the tail of a log that grows by much stays writable until the next interval", "[store][flusher]") {
+  Flusher::Options flush;
+  flush.interval_ms = flush.thorough_interval_ms = 1;
+  RunningLog running(flush, 8 << 20);
+  std::vector<LogOffset> synced_to;
+  running.files.after_sync_of_range = [&](int64_t offset, int64_t bytes) { synced_to.push_back(offset + bytes); };
+  running.append(10);  // the file is there now
+  REQUIRE(running.flushed());
+  synced_to.clear();
+  running.files.hold_syncs("commitlog");
+  running.append(5'000);
+  REQUIRE(running.files.wait_for_held_sync());
+  const LogOffset before = running.log.end();
+  running.append(2'500'000);
+  running.files.release_syncs();
+  REQUIRE(running.flushed());
+  REQUIRE(running.log.stop());
+  const LogOffset end = running.log.end();
+  CHECK(synced_to == std::vector<LogOffset>{before, end / io::kZerosPiece * io::kZerosPiece, end});
+}
+
 TEST_CASE("Flusher: a stop syncs what is left", "[store][flusher]") {
   Flusher::Options flush;
   flush.thorough_interval_ms = flush.interval_ms = 3'600'000;
