@@ -396,9 +396,7 @@ std::optional<SharedBytes> CommitLog::read(LogOffset offset, int64_t bytes) cons
 }
 
 std::optional<SharedBytes> CommitLog::read_up_to(LogOffset offset, LogOffset end) const {
-  auto file = files_.at(offset);
-  if (!file || offset >= end) return std::nullopt;
-  return files_.slice(offset, std::min(end, file->end()));
+  return files_.slice_up_to(offset, end);
 }
 
 bool CommitLog::writable(std::string* why) const {

@@ -266,7 +266,7 @@ bool ConsumeQueue::append_in_memory_locked(QueueOffset first, const std::vector<
   if (first != next || may_begin_earlier_ || first < doubtful_to_ || removed_) return false;
   std::lock_guard lock(tail_mutex_);
   if (unwritten_ == 0) flush_wanted_.store(true, std::memory_order_relaxed);
-  tail_.insert(tail_.end(), entries.begin(), entries.end());
+  for (const auto& entry : entries) tail_.push_back(entry);
   unwritten_ += entries.size();
   trim_tail_locked();
   last_record_ = entries.back().physical_offset;
@@ -276,7 +276,11 @@ bool ConsumeQueue::append_in_memory_locked(QueueOffset first, const std::vector<
 }
 
 void ConsumeQueue::trim_tail_locked() {
-  while (tail_.size() > std::max(kTailEntries, unwritten_)) tail_.pop_front();
+  const size_t kept = std::max(kTailEntries, unwritten_);
+  if (tail_.size() == kept + 1)
+    tail_.pop_front();
+  else if (tail_.size() > kept)
+    tail_.erase(tail_.begin(), tail_.end() - static_cast<std::ptrdiff_t>(kept));
 }
 
 /// With write_mutex_ and append_mutex_ held.
@@ -380,11 +384,11 @@ Status ConsumeQueue::write(QueueOffset first, const std::vector<QueueEntry>& ent
     QueueOffset at = first + static_cast<QueueOffset>(i);
     auto room = static_cast<size_t>(entries_per_file_ - at % entries_per_file_);
     size_t end = std::min(entries.size(), i + room);
-    raw.clear();
-    for (; i < end; ++i) {
-      append_be<int64_t>(raw, entries[i].physical_offset);
-      append_be<int32_t>(raw, entries[i].record_bytes);
-      append_be<int64_t>(raw, entries[i].tags_code);
+    raw.resize((end - i) * kQueueEntryBytes);
+    for (char* to = raw.data(); i < end; ++i, to += kQueueEntryBytes) {
+      store_be<int64_t>(to, entries[i].physical_offset);
+      store_be<int32_t>(to + 8, entries[i].record_bytes);
+      store_be<int64_t>(to + 12, entries[i].tags_code);
     }
     std::string path = path_of(at);
     APOGEE_TRY_ASSIGN(auto file, open_files_.get(path, io::OpenMode::kCreate));

@@ -70,6 +70,7 @@ Status ConsumeQueues::load(LogOffset log_begin, LogOffset trusted_end, LogOffset
 
 void ConsumeQueues::forget_empty() {
   std::unique_lock lock(mutex_);
+  ++removals_;
   for (auto& [topic, ids] : topics_) {
     for (auto id = ids.begin(); id != ids.end();) {
       if (id->second->max() > 0) {
@@ -86,11 +87,7 @@ void ConsumeQueues::forget_empty() {
 void ConsumeQueues::flush_later(std::shared_ptr<ConsumeQueue> queue) {
   std::lock_guard lock(unwritten_mutex_);
   unwritten_.push_back(std::move(queue));
-}
-
-size_t ConsumeQueues::queues_to_flush() const {
-  std::lock_guard lock(unwritten_mutex_);
-  return unwritten_.size();
+  queues_to_flush_.store(unwritten_.size(), std::memory_order_relaxed);
 }
 
 Status ConsumeQueues::flush() {
@@ -99,6 +96,7 @@ Status ConsumeQueues::flush() {
   {
     std::lock_guard lock(unwritten_mutex_);
     queues.swap(unwritten_);
+    queues_to_flush_.store(0, std::memory_order_relaxed);
   }
   Status status;
   for (auto& queue : queues) {
@@ -137,7 +135,7 @@ std::shared_ptr<ConsumeQueue> ConsumeQueues::make(std::string_view topic, int32_
 
 std::string ConsumeQueues::move_away_locked(const std::string& directory) {
   open_files_.forget_below(directory);
-  std::string gone = fmt::format("{}/{}", trash_, removals_.fetch_add(1));
+  std::string gone = fmt::format("{}/{}", trash_, moved_away_.fetch_add(1));
   auto moved = files_.make_directories(trash_);
   if (moved) moved = files_.rename(directory, gone);
   if (moved) return gone;
@@ -152,6 +150,7 @@ void ConsumeQueues::remove_topic(std::string_view topic) {
     std::unique_lock lock(mutex_);
     auto found = topics_.find(topic);
     if (found == topics_.end()) return;
+    ++removals_;
     for (auto& [id, queue] : found->second) queue->set_removed();
     topics_.erase(found);
     gone = move_away_locked(fmt::format("{}/{}", directory_, topic));
@@ -181,6 +180,7 @@ Status ConsumeQueues::restart(std::string_view topic, int32_t queue_id) {
   std::unique_lock lock(mutex_);
   auto found = topics_.find(topic);
   if (found == topics_.end() || found->second.count(queue_id) == 0) return {};
+  ++removals_;
   auto& queue = found->second[queue_id];
   open_files_.forget_below(queue->directory());
   APOGEE_TRY(files_.remove_all(queue->directory()));
@@ -207,6 +207,7 @@ void ConsumeQueues::remove_before(std::string_view topic, LogOffset end) {
     std::unique_lock lock(mutex_);
     auto found = topics_.find(topic);
     if (found == topics_.end()) return;
+    ++removals_;
     auto& ids = found->second;
     for (auto each = ids.begin(); each != ids.end();) {
       if (!each->second->close_if_before(end)) {
@@ -273,6 +274,7 @@ size_t ConsumeQueues::remove_expired(const std::vector<ExpiredQueue>& queues) {
     auto queue = topic->second.find(each.queue_id);
     if (queue == topic->second.end() || !queue->second->close_if_expired()) continue;
     std::string directory = queue->second->directory();
+    ++removals_;
     topic->second.erase(queue);
     if (topic->second.empty()) {
       directory.resize(directory.rfind('/'));

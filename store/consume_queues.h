@@ -157,6 +157,8 @@ class ConsumeQueues {
   [[nodiscard]] Status load(LogOffset log_begin, LogOffset trusted_end, LogOffset log_end, bool after_crash);
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find(std::string_view topic, int32_t queue_id) const;
   [[nodiscard]] std::shared_ptr<ConsumeQueue> find_or_create(std::string_view topic, int32_t queue_id);
+  /// Grows whenever a queue that find() has given may stand for its topic and id no more. Thread: any.
+  [[nodiscard]] int64_t removals() const { return removals_.load(std::memory_order_acquire); }
   /// Thread: any.
   void remove_topic(std::string_view topic);
   /// What a topic's queues have in front of `end` is to be given up: where the rest of each begins, keyed as
@@ -168,7 +170,7 @@ class ConsumeQueues {
   void flush_later(std::shared_ptr<ConsumeQueue> queue);
   /// Writes what queues hold in memory alone to their files. Thread: any. Errors: kIo, kDiskFull: to be tried again.
   [[nodiscard]] Status flush();
-  [[nodiscard]] size_t queues_to_flush() const;
+  [[nodiscard]] size_t queues_to_flush() const { return queues_to_flush_.load(std::memory_order_relaxed); }
   /// Makes durable what was written before the call. Thread: any, one at a time.
   [[nodiscard]] Status sync() { return open_files_.sync_dirty(directory_); }
   /// Physical end of the last record that any queue has an entry of; 0 when there is none.
@@ -212,11 +214,13 @@ class ConsumeQueues {
   std::map<std::string, std::map<int32_t, std::shared_ptr<ConsumeQueue>>, std::less<>> topics_;  // guarded by mutex_
   LogOffset dispatched_end_ = 0;
   LogOffset rebuild_from_ = std::numeric_limits<LogOffset>::max();
-  std::atomic<int64_t> removals_{0};
+  std::atomic<int64_t> removals_{0};  // changed under mutex_
+  std::atomic<int64_t> moved_away_{0};
   const QueueFloors* floors_ = nullptr;
   std::mutex flush_mutex_;  // one flush() at a time
   mutable std::mutex unwritten_mutex_;
   std::vector<std::shared_ptr<ConsumeQueue>> unwritten_;  // guarded by unwritten_mutex_: to be flushed
+  std::atomic<size_t> queues_to_flush_{0};                // so many; set under unwritten_mutex_
 };
 
 }  // namespace apogee::store

@@ -32,6 +32,7 @@ constexpr int64_t kHeldEntriesMax = 65'536;
 /// Of a batch so many messages are told one by one, as filters by tags want it; of more, the last one.
 constexpr size_t kArrivalsOneByOne = 16;
 constexpr size_t kSlots = 256;  // a power of two
+constexpr size_t kKnownQueuesMax = 65'536;
 
 }  // namespace
 
@@ -64,16 +65,19 @@ void Dispatcher::wake() {
 }
 
 int64_t Dispatcher::tags_code_of(const message::RecordView& record) const {
-  if (record.topic == kScheduleTopic) {
-    auto text = message::find_property(record.properties, message::property::kDelayLevel);
+  return tags_code(record.topic, record.store_timestamp_ms, known_properties(record.properties));
+}
+
+int64_t Dispatcher::tags_code(std::string_view topic, int64_t store_time_ms, const KnownProperties& known) const {
+  if (topic == kScheduleTopic) {
+    const auto text = known.delay_level;
     int64_t level = 0;
-    if (text) std::from_chars(text->data(), text->data() + text->size(), level);
+    std::from_chars(text.data(), text.data() + text.size(), level);
     if (level > 0 && !delay_levels_ms_.empty())
-      return record.store_timestamp_ms +
+      return store_time_ms +
              delay_levels_ms_[static_cast<size_t>(std::min(level, static_cast<int64_t>(delay_levels_ms_.size()))) - 1];
   }
-  auto tags = message::find_property(record.properties, message::property::kTags);
-  return tags ? java_string_hash(*tags) : 0;
+  return known.tags.empty() ? 0 : java_string_hash(known.tags);
 }
 
 Status Dispatcher::catch_up(bool stop_at_gaps) {
@@ -224,15 +228,22 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
     set_place(next, next);
     return {};
   }
-  forget_batches();
+  begin_round();
   std::string_view rest = bytes->bytes;
   int64_t done = 0, last_time = dispatched_time_ms_;
   LogOffset last_record = at;
   while (!rest.empty() && done < kBatchBytesMax) {
     // A blank reaches to the end of its file, which is where `rest` ends when the log goes on.
-    const LogOffset hole_end = end_of_hole(holes_, at + done);
-    message::RecordView record;
-    auto position = hole_end < 0 ? look_at(rest, at + done, at + done < checked_below_, &record) : LogPosition{};
+    const LogOffset hole_end = holes_.empty() ? -1 : end_of_hole(holes_, at + done);
+    RecordSketch record;
+    auto position = hole_end < 0 ? sketcher_.look_at(rest, at + done, record) : LogPosition{};
+    if (position.kind == LogPosition::Kind::kRecord) {
+      if (!record.topic_as_before) {
+        topic_hash_ = std::hash<std::string_view>()(record.topic);
+        recent_.fill(0);
+      }
+      if (at + done < checked_below_) position = look_at(rest, at + done, true);
+    }
     if (position.kind == LogPosition::Kind::kNothing) {
       auto skipped = static_cast<int64_t>(rest.size());
       if (hole_end >= 0)
@@ -252,8 +263,8 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
     last_record = at + done;
     if (position.kind == LogPosition::Kind::kRecord) {
       if (has_queue_entry(record.sys_flag)) {
-        QueueEntry entry{at + done, static_cast<int32_t>(position.bytes), tags_code_of(record)};
-        batch_of(record.topic, record.queue_id, record.queue_offset).entries.push_back(entry);
+        const auto code = tags_code(record.topic, record.store_timestamp_ms, known_properties(record.properties));
+        batch_of(record).entries.push_back({at + done, static_cast<int32_t>(position.bytes), code});
       }
       last_time = record.store_timestamp_ms;
     }
@@ -277,15 +288,20 @@ Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
 }
 
 Status Dispatcher::add(QueueBatch& batch, bool stop_at_gaps) {
-  auto queue = queues_.find(batch.topic, batch.queue_id);
+  auto& known = known_[batch.known];
+  // In this order: a queue that is removed later is looked up again.
+  const int64_t removals = queues_.removals();
+  if (!known.queue || known.removals != removals) known.queue = queues_.find(known.topic, known.queue_id);
+  known.removals = removals;
+  auto& queue = known.queue;
   if (!queue) {
     // A deleted topic does not come back with what the log still has of it.
-    const auto retired = std::clamp<QueueOffset>(queues_.retired_below(batch.topic, batch.queue_id) - batch.first, 0,
+    const auto retired = std::clamp<QueueOffset>(queues_.retired_below(known.topic, known.queue_id) - batch.first, 0,
                                                  static_cast<QueueOffset>(batch.entries.size()));
     batch.entries.erase(batch.entries.begin(), batch.entries.begin() + retired);
     batch.first += retired;
     if (batch.entries.empty()) return {};
-    queue = queues_.find_or_create(batch.topic, batch.queue_id);
+    queue = queues_.find_or_create(known.topic, known.queue_id);
   }
   QueueOffset before = queue->max();
   if (stop_at_gaps && batch.first > before && before > 0 && lost_bytes_ == 0)
@@ -297,7 +313,7 @@ Status Dispatcher::add(QueueBatch& batch, bool stop_at_gaps) {
   const int64_t gap_max = lost_bytes_ / kRecordBytesMin;
   auto added = queue->append(batch.first, batch.entries, gap_max);
   while (!added && added.error().code == Errc::kClosed) {
-    queue = queues_.find_or_create(batch.topic, batch.queue_id);
+    queue = queues_.find_or_create(known.topic, known.queue_id);
     before = queue->max();
     added = queue->append(batch.first, batch.entries, gap_max);
   }
@@ -311,55 +327,60 @@ Status Dispatcher::add(QueueBatch& batch, bool stop_at_gaps) {
   for (size_t i = 0; i < count; ++i) {
     const QueueOffset offset = batch.first + static_cast<QueueOffset>(i);
     if (offset >= before && (i < kArrivalsOneByOne || i + 1 == count))
-      arrivals_.push_back({batch.topic, batch.queue_id, offset + 1, batch.entries[i].tags_code});
+      arrivals_.push_back({known.topic, known.queue_id, offset + 1, batch.entries[i].tags_code});
   }
   return {};
 }
 
-void Dispatcher::forget_batches() {
-  if (slots_.empty()) slots_.resize(kSlots);
-  for (size_t slot : slots_used_) slots_[slot] = 0;
-  slots_used_.clear();
+void Dispatcher::begin_round() {
+  if (slots_.empty() || known_.size() > kKnownQueuesMax) {
+    known_.clear();
+    recent_.fill(0);
+    slots_.assign(kSlots, 0);
+  }
+  ++round_;
   batches_used_ = 0;
 }
 
-/// The batch that takes a message of this queue and offset: the queue's latest, or a new one if that does not go on so.
-Dispatcher::QueueBatch& Dispatcher::batch_of(std::string_view topic, int32_t queue_id, QueueOffset offset) {
-  auto hash_of = [](std::string_view name, int32_t id) {
-    return std::hash<std::string_view>()(name) + static_cast<size_t>(id) * 0x9E3779B97F4A7C15ULL;
-  };
-  auto slot_of = [&](std::string_view name, int32_t id) {
-    size_t slot = hash_of(name, id) & (slots_.size() - 1);
-    while (slots_[slot] != 0) {
-      const auto& there = batches_[slots_[slot] - 1];
-      if (there.queue_id == id && there.topic == name) break;
-      slot = (slot + 1) & (slots_.size() - 1);
-    }
-    return slot;
-  };
-  size_t slot = slot_of(topic, queue_id);
-  if (slots_[slot] != 0) {
-    auto& latest = batches_[slots_[slot] - 1];
-    if (latest.first + static_cast<QueueOffset>(latest.entries.size()) == offset) return latest;
-  } else {
-    slots_used_.push_back(slot);
+/// Its index in known_.
+uint32_t Dispatcher::known_queue(std::string_view topic, int32_t queue_id) {
+  const size_t hash = topic_hash_ + static_cast<size_t>(queue_id) * 0x9E3779B97F4A7C15ULL;
+  const size_t mask = slots_.size() - 1;
+  size_t slot = (hash >> 32) & mask;
+  for (; slots_[slot] != 0; slot = (slot + 1) & mask) {
+    const auto& there = known_[slots_[slot] - 1];
+    if (there.hash == hash && there.queue_id == queue_id && there.topic == topic) return slots_[slot] - 1;
   }
-  if (batches_used_ == batches_.size()) batches_.emplace_back();
-  auto& batch = batches_[batches_used_++];
-  batch.topic.assign(topic);
-  batch.queue_id = queue_id;
-  batch.first = offset;
-  batch.entries.clear();
-  slots_[slot] = static_cast<uint32_t>(batches_used_);
-  if (slots_used_.size() * 2 > slots_.size()) {
+  known_.push_back({std::string(topic), queue_id, hash, nullptr, 0, 0, 0});
+  slots_[slot] = static_cast<uint32_t>(known_.size());
+  if (known_.size() * 2 > slots_.size()) {
     slots_.assign(slots_.size() * 2, 0);
-    slots_used_.clear();
-    for (size_t i = 0; i < batches_used_; ++i) {
-      const size_t at = slot_of(batches_[i].topic, batches_[i].queue_id);
-      if (slots_[at] == 0) slots_used_.push_back(at);
+    for (size_t i = 0; i < known_.size(); ++i) {
+      size_t at = (known_[i].hash >> 32) & (slots_.size() - 1);
+      while (slots_[at] != 0) at = (at + 1) & (slots_.size() - 1);
       slots_[at] = static_cast<uint32_t>(i + 1);
     }
   }
+  return static_cast<uint32_t>(known_.size() - 1);
+}
+
+/// The batch that takes the message: its queue's latest, or a new one if that does not go on with its offset.
+Dispatcher::QueueBatch& Dispatcher::batch_of(const RecordSketch& record) {
+  uint32_t& recent = recent_[static_cast<uint32_t>(record.queue_id) % recent_.size()];
+  if (recent == 0 || known_[recent - 1].queue_id != record.queue_id)
+    recent = known_queue(record.topic, record.queue_id) + 1;
+  auto& known = known_[recent - 1];
+  if (known.round == round_) {
+    auto& latest = batches_[known.batch];
+    if (latest.first + static_cast<QueueOffset>(latest.entries.size()) == record.queue_offset) return latest;
+  }
+  if (batches_used_ == batches_.size()) batches_.emplace_back();
+  known.round = round_;
+  known.batch = static_cast<uint32_t>(batches_used_);
+  auto& batch = batches_[batches_used_++];
+  batch.known = recent - 1;
+  batch.first = record.queue_offset;
+  batch.entries.clear();
   return batch;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -10,6 +11,7 @@
 #include "common/message/message_record.h"
 #include "store/commit_log.h"
 #include "store/consume_queues.h"
+#include "store/record_sketch.h"
 #include "store/recovery.h"
 
 namespace apogee::store {
@@ -66,9 +68,18 @@ class Dispatcher {
   [[nodiscard]] bool all_synced() const { return synced_to_.position == position() && !sync_failed_; }
 
  private:
-  struct QueueBatch {
+  /// A queue that had messages lately.
+  struct KnownQueue {
     std::string topic;
     int32_t queue_id = 0;
+    size_t hash = 0;
+    std::shared_ptr<ConsumeQueue> queue;  ///< null: not looked up yet
+    int64_t removals = 0;                 ///< ConsumeQueues::removals() when it was looked up
+    uint64_t round = 0;                   ///< the last one that had messages of it
+    uint32_t batch = 0;                   ///< of that round: its latest, in batches_
+  };
+  struct QueueBatch {
+    uint32_t known = 0;  ///< in known_
     QueueOffset first = 0;
     std::vector<QueueEntry> entries;
   };
@@ -76,8 +87,10 @@ class Dispatcher {
   /// Both with dispatch_mutex_ held.
   [[nodiscard]] Status dispatch_batch(LogOffset end, bool stop_at_gaps);
   [[nodiscard]] Status add(QueueBatch& batch, bool stop_at_gaps);
-  QueueBatch& batch_of(std::string_view topic, int32_t queue_id, QueueOffset offset);
-  void forget_batches();
+  QueueBatch& batch_of(const RecordSketch& record);
+  [[nodiscard]] uint32_t known_queue(std::string_view topic, int32_t queue_id);
+  void begin_round();
+  [[nodiscard]] int64_t tags_code(std::string_view topic, int64_t store_time_ms, const KnownProperties& known) const;
   [[nodiscard]] Status catch_up_in_memory(bool stop_at_gaps);
   void set_place(LogOffset position, LogOffset last_record);
 
@@ -91,8 +104,14 @@ class Dispatcher {
   // Guarded by dispatch_mutex_, used again by each batch: the first batches_used_ of batches_ count.
   std::vector<QueueBatch> batches_;
   size_t batches_used_ = 0;
-  std::vector<uint32_t> slots_;  // hash table: index in batches_ of a queue's latest, plus 1
-  std::vector<size_t> slots_used_;
+  uint64_t round_ = 0;
+  std::vector<KnownQueue> known_;  // in no order; forgotten when they are many
+  std::vector<uint32_t> slots_;    // hash table: index in known_, plus 1
+  RecordSketcher sketcher_;
+  // Of the sketcher's last topic: its hash, and where queues of it are in known_ (plus 1), by the lower bits of their
+  // id.
+  size_t topic_hash_ = 0;
+  std::array<uint32_t, 16> recent_{};
   std::vector<Arrival> arrivals_;
   std::atomic<int64_t> held_entries_{0};  // about so many are in no file yet
   std::atomic<bool> flush_planned_{false};

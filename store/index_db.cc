@@ -14,7 +14,9 @@
 #include <array>
 #include <charconv>
 #include <iterator>
+#include <memory>
 #include <mutex>
+#include <optional>
 #include <shared_mutex>
 #include <tuple>
 #include <utility>
@@ -27,22 +29,36 @@ namespace {
 
 constexpr size_t kEntryBytes = 24;
 constexpr size_t kHashBytes = 8;
+constexpr size_t kGroupKeyBytes = kHashBytes + 8 + 2;
+constexpr size_t kGroupEntriesMax = 256;
+// Entries of a table are grouped by so many bits of their hash: by the most that leave some to a group.
+constexpr unsigned kGroupBits[] = {15, 12, 9, 6};
+constexpr size_t kEntriesPerGroupMin = 4;
+// Entries of a key that are looked for in one go, at first and at most.
+constexpr size_t kFoundAtOnce = 1'024;
+constexpr size_t kFoundAtOnceMax = 65'536;
 constexpr int kFilterBitsPerKey = 10;
 constexpr uint64_t kTablesBehindMax = 24;  // files that wait for a compaction
 constexpr uint64_t kCompactAtLeastEachSeconds = 86'400;
 // Not as long as entries, so that they are none whatever the hash; at least as long as a hash, as iterators expect.
 constexpr const char* kFormatKey = "index.format";
 constexpr const char* kProgressKey = "index.progress";
-constexpr const char* kFormat = "1";
+constexpr const char* kTablesKey = "index.tables";
+constexpr const char* kFormat = "2";
+constexpr const char* kFormatOfSingles = "1";  // each entry is a key of its own
 constexpr const char* kNextTable = "/next.table";
 
 using EntryKey = std::array<char, kEntryBytes>;
 
+void encode(const IndexEntry& entry, char* to) {
+  store_be(to, entry.key_hash);
+  store_be(to + 8, entry.store_time_ms);
+  store_be(to + 16, entry.offset);
+}
+
 EntryKey encode(const IndexEntry& entry) {
   EntryKey key;
-  store_be(key.data(), entry.key_hash);
-  store_be(key.data() + 8, entry.store_time_ms);
-  store_be(key.data() + 16, entry.offset);
+  encode(entry, key.data());
   return key;
 }
 
@@ -51,6 +67,19 @@ IndexEntry decode(const char* key) {
 }
 
 rocksdb::Slice slice(const EntryKey& key) { return {key.data(), key.size()}; }
+
+/// Begins the keys of the groups that hold a hash in tables of so many bits.
+uint64_t group_prefix(uint64_t key_hash, unsigned bits) { return (key_hash >> (64 - bits) << (64 - bits)) | bits; }
+
+bool is_group(const rocksdb::Slice& key, const rocksdb::Slice& value) {
+  return key.size() == kGroupKeyBytes && value.size() % kEntryBytes == 0;
+}
+
+unsigned group_bits_for(size_t entries) {
+  for (unsigned bits : kGroupBits)
+    if (entries >> bits >= kEntriesPerGroupMin) return bits;
+  return kGroupBits[std::size(kGroupBits) - 1];
+}
 
 // i64 position | i64 time | n times (i64 offset | u64 fingerprint)
 std::string encode(const IndexProgress& progress) {
@@ -90,9 +119,17 @@ Error error_of(const std::string& directory, const rocksdb::Status& status) {
 class ExpiryFilter final : public rocksdb::CompactionFilter {
  public:
   explicit ExpiryFilter(LogOffset log_begin) : log_begin_(log_begin) {}
-  bool Filter(int /*level*/, const rocksdb::Slice& key, const rocksdb::Slice& /*value*/, std::string* /*new_value*/,
-              bool* /*value_changed*/) const override {
-    return key.size() == kEntryBytes && decode(key.data()).offset < log_begin_;
+  bool Filter(int /*level*/, const rocksdb::Slice& key, const rocksdb::Slice& value, std::string* new_value,
+              bool* value_changed) const override {
+    if (key.size() == kEntryBytes) return decode(key.data()).offset < log_begin_;
+    if (!is_group(key, value)) return false;
+    std::string kept;
+    for (size_t at = 0; at < value.size(); at += kEntryBytes)
+      if (decode(value.data() + at).offset >= log_begin_) kept.append(value.data() + at, kEntryBytes);
+    if (kept.empty()) return true;
+    *value_changed = kept.size() < value.size();
+    if (*value_changed) *new_value = std::move(kept);
+    return false;
   }
   const char* Name() const override { return "apogee.index.expiry"; }
 
@@ -171,6 +208,7 @@ struct IndexDb::Impl {
   size_t staged_max = 0;
   std::shared_ptr<BackgroundErrors> errors;
   std::unique_ptr<rocksdb::DB> db;
+  uint64_t tables = 0;  // the number of the last one that was written
   IndexProgress progress;
   bool changed = false;            // the progress is not that on disk
   std::shared_mutex staged_mutex;  // readers hold it while they look; the writer, who alone changes it, when it does
@@ -196,9 +234,11 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
                                   : rocksdb::DB::Open(db_settings, options.directory, &opened);
   if (!status.ok()) return error_of(options.directory, status);
   impl->db.reset(opened);
-  std::string format, at;
+  std::string format, at, tables;
   auto format_read = opened->Get(rocksdb::ReadOptions(), kFormatKey, &format);
   auto progress_read = opened->Get(rocksdb::ReadOptions(), kProgressKey, &at);
+  auto tables_read = opened->Get(rocksdb::ReadOptions(), kTablesKey, &tables);
+  if (!tables_read.ok() && !tables_read.IsNotFound()) return error_of(options.directory, tables_read);
   if (!format_read.ok() && !format_read.IsNotFound()) return error_of(options.directory, format_read);
   if (!progress_read.ok() && !progress_read.IsNotFound()) return error_of(options.directory, progress_read);
   if (format_read.IsNotFound()) {
@@ -210,10 +250,11 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
     any->SeekToFirst();
     if (any->Valid()) return Error(Errc::kCorrupt, options.directory + ": it is no index, its format is not told");
     if (!any->status().ok()) return error_of(options.directory, any->status());
-  } else if (format != kFormat) {
+  } else if (format != kFormat && format != kFormatOfSingles) {
     return Error(Errc::kCorrupt, options.directory + ": its format is \"" + format.substr(0, 20) +
                                      "\", this release reads and writes \"" + kFormat + "\"");
   }
+  if (tables.size() == sizeof impl->tables) impl->tables = load_be<uint64_t>(tables.data());
   if (progress_read.ok() && !decode(at, impl->progress))
     return Error(Errc::kCorrupt, options.directory + ": its progress cannot be read");
   return std::unique_ptr<IndexDb>(new IndexDb(std::move(impl)));
@@ -221,30 +262,46 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
 
 const IndexProgress& IndexDb::progress() const { return impl_->progress; }
 
-// Sorts what is staged and writes it with format and progress; durable when it returns.
+// Writes what is staged, in groups, with format and progress; durable when it returns.
 Status IndexDb::Impl::write_table(const std::string& path) {
-  auto less = [](const IndexEntry& a, const IndexEntry& b) {
-    return std::tie(a.key_hash, a.store_time_ms, a.offset) < std::tie(b.key_hash, b.store_time_ms, b.offset);
-  };
-  {
-    std::lock_guard lock(staged_mutex);
-    std::sort(staged.begin(), staged.end(), less);
-    staged.erase(std::unique(staged.begin(), staged.end()), staged.end());
-  }
+  // The writer alone changes what is staged, so it reads without the lock.
+  const unsigned bits = group_bits_for(staged.size());
+  auto group_of = [bits](const IndexEntry& entry) { return static_cast<size_t>(entry.key_hash >> (64 - bits)); };
+  std::vector<uint32_t> ends((size_t{1} << bits) + 1);  // of the groups, in entries; first their numbers
+  for (const auto& entry : staged) ++ends[group_of(entry) + 1];
+  for (size_t i = 1; i < ends.size(); ++i) ends[i] += ends[i - 1];
+  std::unique_ptr<char[]> encoded(new char[staged.size() * kEntryBytes + 1]);
+  for (const auto& entry : staged) encode(entry, encoded.get() + kEntryBytes * ends[group_of(entry)]++);
+
   rocksdb::SstFileWriter table(rocksdb::EnvOptions(settings), settings);
   if (auto status = table.Open(path); !status.ok()) return error_of(directory, status);
-  const std::pair<rocksdb::Slice, std::string> own[] = {{kFormatKey, kFormat}, {kProgressKey, encode(progress)}};
-  size_t own_done = 0;
-  for (const auto& entry : staged) {
-    auto key = encode(entry);
-    for (; own_done < 2 && own[own_done].first.compare(slice(key)) < 0; ++own_done)
-      if (auto status = table.Put(own[own_done].first, own[own_done].second); !status.ok())
-        return error_of(directory, status);
-    if (auto status = table.Put(slice(key), rocksdb::Slice()); !status.ok()) return error_of(directory, status);
+  // No other table has groups of this number, also when it has the same entries.
+  std::string number;
+  append_be(number, ++tables);
+  const std::pair<rocksdb::Slice, std::string> own[] = {
+      {kFormatKey, kFormat}, {kProgressKey, encode(progress)}, {kTablesKey, number}};
+  auto own_next = std::begin(own);
+  auto put_own_before = [&](const rocksdb::Slice* key) {
+    for (; own_next != std::end(own) && (key == nullptr || own_next->first.compare(*key) < 0); ++own_next)
+      if (auto status = table.Put(own_next->first, own_next->second); !status.ok()) return status;
+    return rocksdb::Status::OK();
+  };
+  std::array<char, kGroupKeyBytes> key;
+  store_be(key.data() + kHashBytes, tables);
+  const rocksdb::Slice key_slice(key.data(), key.size());
+  for (size_t group = 0, at = 0; group + 1 < ends.size(); ++group) {
+    uint16_t part = 0;
+    store_be(key.data(), (static_cast<uint64_t>(group) << (64 - bits)) | bits);
+    for (const size_t end = ends[group]; at < end; ++part) {
+      const size_t count = std::min(end - at, kGroupEntriesMax);
+      store_be(key.data() + kHashBytes + 8, part);
+      if (auto status = put_own_before(&key_slice); !status.ok()) return error_of(directory, status);
+      const rocksdb::Slice entries(encoded.get() + at * kEntryBytes, count * kEntryBytes);
+      if (auto status = table.Put(key_slice, entries); !status.ok()) return error_of(directory, status);
+      at += count;
+    }
   }
-  for (; own_done < 2; ++own_done)
-    if (auto status = table.Put(own[own_done].first, own[own_done].second); !status.ok())
-      return error_of(directory, status);
+  if (auto status = put_own_before(nullptr); !status.ok()) return error_of(directory, status);
   if (auto status = table.Finish(); !status.ok()) return error_of(directory, status);
   return {};
 }
@@ -298,53 +355,116 @@ Status IndexDb::compact() {
   return {};
 }
 
+namespace {
+
+/// Of the entries of a key that are offered, the first so many of those that come behind the last one visited.
+class FirstEntries {
+ public:
+  FirstEntries(uint64_t key_hash, int64_t begin_ms, int64_t end_ms, IndexOrder order)
+      : key_hash_(key_hash), begin_ms_(begin_ms), end_ms_(end_ms), ascending_(order == IndexOrder::kOldestFirst) {}
+
+  [[nodiscard]] bool before(const IndexEntry& a, const IndexEntry& b) const {
+    auto left = std::tie(a.store_time_ms, a.offset), right = std::tie(b.store_time_ms, b.offset);
+    return ascending_ ? left < right : right < left;
+  }
+  /// False: there are as many in front of it as are wanted.
+  bool offer(const IndexEntry& entry) {
+    if (entry.key_hash != key_hash_ || entry.store_time_ms < begin_ms_ || entry.store_time_ms > end_ms_) return true;
+    if (last_ && !before(*last_, entry)) return true;
+    auto worse = [this](const IndexEntry& a, const IndexEntry& b) { return before(a, b); };
+    if (found_.size() == count_) {
+      if (!before(entry, found_.front())) return false;
+      std::pop_heap(found_.begin(), found_.end(), worse);
+      found_.back() = entry;
+    } else {
+      found_.push_back(entry);
+    }
+    std::push_heap(found_.begin(), found_.end(), worse);
+    return true;
+  }
+  void offer_group(std::string_view entries) {
+    for (size_t at = 0; at < entries.size(); at += kEntryBytes)
+      if (load_be<uint64_t>(entries.data() + at) == key_hash_) offer(decode(entries.data() + at));
+  }
+  /// False: that was all, or `visit` has had enough. Else what comes behind is to be offered.
+  bool visit(const std::function<bool(const IndexEntry& entry)>& visit) {
+    const bool full = found_.size() == count_;
+    std::sort(found_.begin(), found_.end(), [this](const auto& a, const auto& b) { return before(a, b); });
+    found_.erase(std::unique(found_.begin(), found_.end()), found_.end());
+    for (const auto& entry : found_)
+      if (!visit(entry)) return false;
+    if (!full) return false;
+    last_ = found_.back();
+    found_.clear();
+    count_ = std::min(count_ * 4, kFoundAtOnceMax);
+    return true;
+  }
+  /// Where entries that are to be offered can begin and end.
+  [[nodiscard]] EntryKey first() const {
+    return encode(ascending_ && last_ ? *last_ : IndexEntry{key_hash_, begin_ms_, 0});
+  }
+  [[nodiscard]] EntryKey last() const {
+    return encode(!ascending_ && last_ ? *last_ : IndexEntry{key_hash_, end_ms_, INT64_MAX});
+  }
+
+ private:
+  const uint64_t key_hash_;
+  const int64_t begin_ms_, end_ms_;
+  const bool ascending_;
+  size_t count_ = kFoundAtOnce;
+  std::vector<IndexEntry> found_;  // a heap, the last one in front
+  std::optional<IndexEntry> last_;
+};
+
+}  // namespace
+
 Status IndexDb::scan(uint64_t key_hash, int64_t begin_ms, int64_t end_ms, IndexOrder order,
                      const std::function<bool(const IndexEntry& entry)>& visit) const {
   begin_ms = std::max<int64_t>(begin_ms, 0);
   if (end_ms < begin_ms) return {};
-  const bool ascending = order == IndexOrder::kOldestFirst;
-  auto before = [ascending](const IndexEntry& a, const IndexEntry& b) {
-    auto left = std::tie(a.store_time_ms, a.offset), right = std::tie(b.store_time_ms, b.offset);
-    return ascending ? left < right : right < left;
-  };
-  // First what is staged: it may be in the database a moment later, but not the other way round.
-  std::vector<IndexEntry> staged;
-  {
-    std::shared_lock lock(impl_->staged_mutex);
-    std::copy_if(impl_->staged.begin(), impl_->staged.end(), std::back_inserter(staged), [&](const IndexEntry& entry) {
-      return entry.key_hash == key_hash && entry.store_time_ms >= begin_ms && entry.store_time_ms <= end_ms;
-    });
-  }
-  std::sort(staged.begin(), staged.end(), before);
-  staged.erase(std::unique(staged.begin(), staged.end()), staged.end());
-  auto next = staged.begin();
-
-  auto first = encode({key_hash, begin_ms, 0});
-  auto last = encode({key_hash, end_ms, INT64_MAX});
-  rocksdb::ReadOptions read;
-  read.prefix_same_as_start = true;
-  std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
-  for (ascending ? it->Seek(slice(first)) : it->SeekForPrev(slice(last)); it->Valid();
-       ascending ? it->Next() : it->Prev()) {
-    auto key = it->key();
-    if (key.compare(slice(first)) < 0 || key.compare(slice(last)) > 0) break;
-    if (key.size() != kEntryBytes) continue;
-    const auto entry = decode(key.data());
-    for (; next != staged.end() && before(*next, entry); ++next)
-      if (!visit(*next)) return {};
-    if (next != staged.end() && *next == entry) ++next;
-    if (!visit(entry)) return {};
-  }
-  if (!it->status().ok()) return error_of(impl_->directory, it->status());
-  for (; next != staged.end(); ++next)
-    if (!visit(*next)) return {};
+  FirstEntries wanted(key_hash, begin_ms, end_ms, order);
+  do {
+    // First what is staged: it may be in the database a moment later, but not the other way round.
+    {
+      std::shared_lock lock(impl_->staged_mutex);
+      for (const auto& entry : impl_->staged) wanted.offer(entry);
+    }
+    rocksdb::ReadOptions read;
+    read.prefix_same_as_start = true;
+    std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
+    for (unsigned bits : kGroupBits) {
+      char prefix[kHashBytes];
+      store_be(prefix, group_prefix(key_hash, bits));
+      const rocksdb::Slice begin(prefix, sizeof prefix);
+      for (it->Seek(begin); it->Valid() && it->key().starts_with(begin); it->Next())
+        if (is_group(it->key(), it->value())) wanted.offer_group(it->value().ToStringView());
+      if (!it->status().ok()) return error_of(impl_->directory, it->status());
+    }
+    // What a release before has left: in order, so that the first one too many ends it.
+    const auto first = wanted.first(), last = wanted.last();
+    const bool ascending = order == IndexOrder::kOldestFirst;
+    for (ascending ? it->Seek(slice(first)) : it->SeekForPrev(slice(last)); it->Valid();
+         ascending ? it->Next() : it->Prev()) {
+      auto key = it->key();
+      if (key.compare(slice(first)) < 0 || key.compare(slice(last)) > 0) break;
+      if (key.size() == kEntryBytes && !wanted.offer(decode(key.data()))) break;
+    }
+    if (!it->status().ok()) return error_of(impl_->directory, it->status());
+  } while (wanted.visit(visit));
   return {};
 }
 
-int64_t IndexDb::entries_estimate() const {
-  uint64_t keys = 0;
-  impl_->db->GetIntProperty(rocksdb::DB::Properties::kEstimateNumKeys, &keys);
-  return static_cast<int64_t>(keys);
+Result<int64_t> IndexDb::count_entries() const {
+  rocksdb::ReadOptions read;
+  read.total_order_seek = true;
+  std::unique_ptr<rocksdb::Iterator> it(impl_->db->NewIterator(read));
+  int64_t entries = 0;
+  for (it->SeekToFirst(); it->Valid(); it->Next()) {
+    if (it->key().size() == kEntryBytes) ++entries;
+    if (is_group(it->key(), it->value())) entries += static_cast<int64_t>(it->value().size() / kEntryBytes);
+  }
+  if (!it->status().ok()) return error_of(impl_->directory, it->status());
+  return entries;
 }
 
 }  // namespace apogee::store

@@ -215,6 +215,16 @@ std::optional<SharedBytes> LogFiles::slice(LogOffset from, LogOffset to) const {
   return SharedBytes(file->map, file->bytes_from(from).substr(0, static_cast<size_t>(to - from)));
 }
 
+std::optional<SharedBytes> LogFiles::slice_up_to(LogOffset from, LogOffset end) const {
+  std::shared_lock lock(mutex_);
+  if (list_.empty() || from < list_.front()->begin || from >= end) return std::nullopt;
+  const auto index = static_cast<size_t>((from - list_.front()->begin) / file_bytes_);
+  if (index >= list_.size()) return std::nullopt;
+  const auto& file = *list_[index];
+  const LogOffset to = std::min(end, file.end());
+  return std::make_optional<SharedBytes>(file.map, file.bytes_from(from).substr(0, static_cast<size_t>(to - from)));
+}
+
 Status LogFiles::sync(LogOffset from, LogOffset to) const {
   while (from < to) {
     LogOffset next = std::min(to, (from / file_bytes_ + 1) * file_bytes_);

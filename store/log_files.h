@@ -66,6 +66,8 @@ class LogFiles {
   void set_data_begin(LogOffset offset);
   /// Bytes [from, to) within one file, pinned; nullopt when a file has not all of them.
   [[nodiscard]] std::optional<SharedBytes> slice(LogOffset from, LogOffset to) const;
+  /// Bytes from `from` to `end` or to the end of the file, whichever comes first; nullopt when there are none.
+  [[nodiscard]] std::optional<SharedBytes> slice_up_to(LogOffset from, LogOffset end) const;
 
   /// Makes [from, to) durable; files that have gone need nothing.
   [[nodiscard]] Status sync(LogOffset from, LogOffset to) const;

@@ -8,8 +8,6 @@
 #include <utility>
 
 #include "common/base/hash.h"
-#include "common/message/properties.h"
-#include "common/message/property_names.h"
 #include "common/message/sys_flag.h"
 
 namespace apogee::store {
@@ -38,6 +36,24 @@ int64_t thread_cpu_ns() {
 
 uint64_t fingerprint_of(std::string_view record) { return fnv1a_64(record.substr(0, kFingerprintBytes)); }
 
+inline uint64_t fnv1a_64_of_8(const char* bytes, uint64_t hash) {
+  auto add = [&](int i) { hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 1099511628211ULL; };
+  add(0), add(1), add(2), add(3), add(4), add(5), add(6), add(7);
+  return hash;
+}
+
+template <typename Visit>
+void each_key(int32_t sys_flag, std::string_view properties, const Visit& visit) {
+  if ((sys_flag & message::sys_flag::kTransactionMask) == message::sys_flag::kTransactionRollback) return;
+  const auto known = known_properties(properties);
+  if (!known.unique_key.empty()) visit(known.unique_key);
+  for (std::string_view rest = known.keys; !rest.empty();) {
+    size_t end = std::min(rest.find(' '), rest.size());
+    if (end > 0) visit(rest.substr(0, end));
+    rest.remove_prefix(std::min(end + 1, rest.size()));
+  }
+}
+
 bool has_key(const message::RecordView& record, std::string_view key) {
   bool found = false;
   visit_keys(record, [&](std::string_view each) { found = found || each == key; });
@@ -46,8 +62,13 @@ bool has_key(const message::RecordView& record, std::string_view key) {
 
 }  // namespace
 
-uint64_t index_hash(std::string_view topic, std::string_view key) {
-  uint64_t hash = fnv1a_64(key, fnv1a_64("#", fnv1a_64(topic)));
+uint64_t index_topic_hash(std::string_view topic) { return fnv1a_64("#", fnv1a_64(topic)); }
+
+uint64_t index_hash(uint64_t topic_hash, std::string_view key) {
+  // FNV-1a, eight bytes a turn.
+  uint64_t hash = topic_hash;
+  for (; key.size() >= 8; key.remove_prefix(8)) hash = fnv1a_64_of_8(key.data(), hash);
+  hash = fnv1a_64(key, hash);
   // The finalizer of MurmurHash3: FNV alone leaves the upper bits of similar keys similar.
   hash = (hash ^ (hash >> 33)) * 0xFF51AFD7ED558CCDULL;
   hash = (hash ^ (hash >> 33)) * 0xC4CEB9FE1A85EC53ULL;
@@ -55,15 +76,7 @@ uint64_t index_hash(std::string_view topic, std::string_view key) {
 }
 
 void visit_keys(const message::RecordView& record, const std::function<void(std::string_view key)>& visit) {
-  if ((record.sys_flag & message::sys_flag::kTransactionMask) == message::sys_flag::kTransactionRollback) return;
-  if (auto unique = message::find_property(record.properties, message::property::kUniqueKey)) visit(*unique);
-  auto keys = message::find_property(record.properties, message::property::kKeys);
-  if (!keys) return;
-  for (std::string_view rest = *keys; !rest.empty();) {
-    size_t end = std::min(rest.find(' '), rest.size());
-    if (end > 0) visit(rest.substr(0, end));
-    rest.remove_prefix(std::min(end + 1, rest.size()));
-  }
+  each_key(record.sys_flag, record.properties, visit);
 }
 
 /// What a part of the log adds.
@@ -75,7 +88,13 @@ struct MessageIndex::Batch {
 };
 
 MessageIndex::MessageIndex(Log log, Options options, io::FileSystem& files, const Logger& logger)
-    : log_(std::move(log)), options_(std::move(options)), files_(files), logger_(logger) {}
+    : log_(std::move(log)),
+      options_(std::move(options)),
+      files_(files),
+      logger_(logger),
+      batch_(std::make_unique<Batch>()) {}
+
+MessageIndex::~MessageIndex() { stop(); }
 
 void MessageIndex::start() {
   // Once more after damage, which is deleted.
@@ -126,8 +145,8 @@ Status MessageIndex::add_mended() {
     auto bytes = log_.record_at(at);
     auto record = bytes ? message::decode_record(bytes->bytes) : Error(Errc::kNotFound, "");
     if (!record) continue;
-    visit_keys(*record, [&](std::string_view key) {
-      entries.push_back({options_.hash(record->topic, key), record->store_timestamp_ms, at});
+    visit_keys(*record, [&, topic = index_topic_hash(record->topic)](std::string_view key) {
+      entries.push_back({options_.hash(topic, key), record->store_timestamp_ms, at});
     });
   }
   if (entries.empty()) return {};
@@ -233,13 +252,15 @@ void MessageIndex::run() {
     logger_.warn("message index: {}; the next start goes on from its last checkpoint", flushed.error().message);
 }
 
-MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) const {
-  Batch batch;
+void MessageIndex::collect(std::string_view bytes, LogOffset at, Batch& batch) {
+  batch.entries.clear();
+  batch.last.reset();
   const LogOffset from = at;
+  RecordSketch record, last;
+  LogOffset last_at = -1;
   while (!bytes.empty() && at - from < kBatchBytesMax) {
     const LogOffset hole_end = log_.end_of_hole(at);
-    message::RecordView record;
-    auto there = hole_end < 0 ? look_at(bytes, at, false, &record) : LogPosition{};
+    auto there = hole_end < 0 ? sketcher_.look_at(bytes, at, record) : LogPosition{};
     if (there.kind == LogPosition::Kind::kNothing) {
       const LogOffset next = hole_end < 0 ? log_.next_record(at + 1) : hole_end;
       there.bytes = static_cast<int64_t>(bytes.size());
@@ -247,17 +268,20 @@ MessageIndex::Batch MessageIndex::collect(std::string_view bytes, LogOffset at) 
       if (hole_end < 0) logger_.warn("message index: no message at {}, {} bytes skipped", at, there.bytes);
     }
     if (there.kind == LogPosition::Kind::kRecord) {
-      visit_keys(record, [&](std::string_view key) {
-        batch.entries.push_back({options_.hash(record.topic, key), record.store_timestamp_ms, at});
+      if (!record.topic_as_before) topic_hash_ = index_topic_hash(record.topic);
+      each_key(record.sys_flag, record.properties, [&](std::string_view key) {
+        batch.entries.push_back({options_.hash(topic_hash_, key), record.store_timestamp_ms, at});
       });
-      batch.last = IndexMark{at, fingerprint_of(record.bytes)};
-      batch.last_time_ms = record.store_timestamp_ms;
+      last = record;
+      last_at = at;
     }
     at += there.bytes;
     bytes.remove_prefix(static_cast<size_t>(there.bytes));
   }
   batch.end = at;
-  return batch;
+  if (last_at < 0) return;
+  batch.last = IndexMark{last_at, fingerprint_of(last.bytes)};
+  batch.last_time_ms = last.store_timestamp_ms;
 }
 
 IndexProgress MessageIndex::progress_after(const Batch& batch) const {
@@ -291,7 +315,8 @@ Status MessageIndex::step(bool& more) {
     more = true;
     return {};
   }
-  auto batch = collect(bytes->bytes, at);
+  auto& batch = *batch_;
+  collect(bytes->bytes, at, batch);
   const auto entries = static_cast<int64_t>(batch.entries.size());
   if (auto written = db_->write(batch.entries, progress_after(batch)); !written) {
     if (written.error().code != Errc::kBusy) return written;
@@ -404,7 +429,8 @@ Result<KeyAnswer> MessageIndex::query(const KeyQuery& query) {
     answer.records.push_back(std::move(*record));
     return true;
   };
-  auto scanned = db_->scan(options_.hash(query.topic, query.key), query.begin_ms, query.end_ms, query.order, visit);
+  const uint64_t hash = options_.hash(index_topic_hash(query.topic), query.key);
+  auto scanned = db_->scan(hash, query.begin_ms, query.end_ms, query.order, visit);
   if (!scanned) {
     if (scanned.error().code == Errc::kCorrupt) {
       unreadable_ = true;

@@ -22,12 +22,18 @@
 #include "store/hole_list.h"
 #include "store/index_db.h"
 #include "store/message_store.h"
+#include "store/record_sketch.h"
 #include "store/recovery.h"
 
 namespace apogee::store {
 
+/// What the topic of a key gives for index_hash() of them both.
+[[nodiscard]] uint64_t index_topic_hash(std::string_view topic);
 /// Of topic and key, as in the entries on disk.
-[[nodiscard]] uint64_t index_hash(std::string_view topic, std::string_view key);
+[[nodiscard]] uint64_t index_hash(uint64_t topic_hash, std::string_view key);
+[[nodiscard]] inline uint64_t index_hash(std::string_view topic, std::string_view key) {
+  return index_hash(index_topic_hash(topic), key);
+}
 /// Calls `visit` with each key that the record is found by: its UNIQ_KEY and the words of KEYS. None for rollbacks.
 void visit_keys(const message::RecordView& record, const std::function<void(std::string_view key)>& visit);
 
@@ -49,7 +55,7 @@ class MessageIndex {
   };
   struct Options {
     IndexDb::Options db;
-    uint64_t (*hash)(std::string_view topic, std::string_view key) = index_hash;
+    uint64_t (*hash)(uint64_t topic_hash, std::string_view key) = index_hash;
     std::chrono::milliseconds batch_interval{20};  ///< least time between small batches
     std::chrono::milliseconds retry_interval{1'000};
     std::chrono::milliseconds flush_interval{300'000};  ///< what a crash has to index again
@@ -57,7 +63,7 @@ class MessageIndex {
   };
 
   MessageIndex(Log log, Options options, io::FileSystem& files, const Logger& logger);
-  ~MessageIndex() { stop(); }
+  ~MessageIndex();
 
   /// Opens the database and starts the thread. Never fails: what cannot be opened is built anew or tried again.
   void start();
@@ -82,7 +88,7 @@ class MessageIndex {
   [[nodiscard]] LogOffset resume_position(const IndexProgress& progress) const;
   /// Indexes one batch; `more` tells whether there is more to do at once.
   [[nodiscard]] Status step(bool& more);
-  [[nodiscard]] Batch collect(std::string_view bytes, LogOffset at) const;
+  void collect(std::string_view bytes, LogOffset at, Batch& batch);
   [[nodiscard]] Status add_mended();
   [[nodiscard]] IndexProgress progress_after(const Batch& batch) const;
   [[nodiscard]] Status flush_now_and_then();
@@ -106,7 +112,10 @@ class MessageIndex {
   std::atomic<LogOffset> last_offset_{0};
 
   // The thread's.
-  int failures_ = 0;  // in a row
+  int failures_ = 0;              // in a row
+  std::unique_ptr<Batch> batch_;  // used again and again
+  RecordSketcher sketcher_;
+  uint64_t topic_hash_ = 0;  // of the sketcher's last topic
   LogOffset rebuilt_from_ = -1, flushed_position_ = 0, gap_ = 0;
   std::chrono::steady_clock::time_point flushed_at_, told_at_;
 

@@ -40,6 +40,10 @@ uint32_t take_code_point(std::string_view& text) {
 int32_t java_string_hash(std::string_view utf8) {
   uint32_t hash = 0;
   auto add = [&hash](uint32_t unit) { hash = hash * 31 + unit; };
+  size_t ascii = 0;
+  for (; ascii < utf8.size() && static_cast<signed char>(utf8[ascii]) >= 0; ++ascii)
+    add(static_cast<uint32_t>(utf8[ascii]));
+  utf8.remove_prefix(ascii);
   while (!utf8.empty()) {
     uint32_t code = take_code_point(utf8);
     if (code >= 0x10000) {

@@ -301,7 +301,12 @@ class Verifier {
       return {};
     }
     auto& index = **opened;
-    result_.index_entries = index.entries_estimate();
+    if (auto entries = index.count_entries(); entries) {
+      result_.index_entries = *entries;
+    } else {
+      result_.index_bad = true;
+      find("unreadable-index", path, entries.error().message + "; without the directory it is built anew");
+    }
     const auto indexed = index.progress().position;
     if (indexed > result_.log_end) {
       result_.index_bad = true;
