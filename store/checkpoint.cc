@@ -14,6 +14,18 @@ constexpr int64_t kSafetyMs = 3'000;
 constexpr int64_t kOwnPosition = 2048;
 constexpr std::string_view kOwnMark = "ApogeeCp";
 constexpr size_t kOwnBytes = 28;
+constexpr int64_t kEndPosition = 2560;
+constexpr std::string_view kEndMark = "ApogeeEn";
+
+std::string encoded_end(const Checkpoint& checkpoint) {
+  std::string own(kEndMark);
+  append_be<int64_t>(own, checkpoint.ended_at);
+  append_be<int64_t>(own, checkpoint.log_time_ms);
+  append_be<int64_t>(own, checkpoint.queues_time_ms);
+  append_be<int64_t>(own, checkpoint.index_time_ms);
+  append_be<uint32_t>(own, crc32(own));
+  return own;
+}
 }  // namespace
 
 int64_t Checkpoint::safe_time_ms() const {
@@ -37,6 +49,12 @@ Result<Checkpoint> read_checkpoint(io::FileSystem& files, const std::string& pat
     checkpoint.log_position = load_be<int64_t>(own + 8);
     checkpoint.last_record = load_be<int64_t>(own + 16);
   }
+  // Whoever has written other times may have written more of the log.
+  checkpoint.ended_at = checkpoint.log_position;
+  const std::string expected = encoded_end(checkpoint);
+  std::string end(expected.size(), '\0');
+  APOGEE_TRY_ASSIGN(bytes, file->read_at(kEndPosition, end.data(), end.size()));
+  if (bytes != end.size() || end != expected) checkpoint.ended_at = -1;
   return checkpoint;
 }
 
@@ -53,6 +71,7 @@ Status write_checkpoint(io::FileSystem& files, const std::string& path, const Ch
   append_be<int64_t>(own, checkpoint.last_record);
   append_be<uint32_t>(own, crc32(own));
   APOGEE_TRY(file->write_at(kOwnPosition, own));
+  APOGEE_TRY(file->write_at(kEndPosition, encoded_end(checkpoint)));
   return file->sync();
 }
 

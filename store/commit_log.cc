@@ -99,7 +99,8 @@ CommitLog::~CommitLog() {
 }
 
 Result<std::string> CommitLog::set_end(const RecoveredEnd& recovered) {
-  APOGEE_TRY_ASSIGN(std::string cut, files_.cut(recovered.end, recovered.maybe_unsynced_from));
+  APOGEE_TRY_ASSIGN(std::string cut,
+                    files_.cut(recovered.end, recovered.maybe_unsynced_from, recovered.only_zeros_behind));
   LogOffset end = recovered.end;
   if (options_.slave && end == files_.begin()) {
     // Its master may begin elsewhere.

@@ -88,6 +88,7 @@ class CommitLog {
     LogOffset end = 0;
     LogOffset maybe_unsynced_from = 0;  ///< what the process before us may have left in the page cache only
     int64_t last_store_time_ms = 0;     ///< store times go on from here
+    bool only_zeros_behind = false;     ///< known, so that nothing needs to be looked at
   };
   /// After recovery: where the next record goes. Zeroes what lies behind within the file, removes later files and
   /// syncs. Returns what was cut, in words; "" when nothing was.

@@ -92,7 +92,7 @@ class FileMessageStore final : public MessageStore {
   void keep_floors(bool now);
   /// The log begins there now: told to every part that holds positions in it.
   void log_begins_at(LogOffset begin);
-  void save_checkpoint();
+  void save_checkpoint(bool at_clean_stop = false);
 
   const StoreOptions options_;
   std::atomic<int64_t> message_bytes_max_;

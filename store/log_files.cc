@@ -121,21 +121,25 @@ Status LogFiles::discard(const LogFile& made) {
   return files_.sync_directory(directory_);
 }
 
-Result<std::string> LogFiles::cut(LogOffset end, LogOffset maybe_unsynced_from) {
+Result<std::string> LogFiles::cut(LogOffset end, LogOffset maybe_unsynced_from, bool only_zeros_behind) {
+  auto end_of_bytes_from = [&](const LogFile& file, LogOffset from) -> Result<LogOffset> {
+    if (only_zeros_behind) return from;
+    return end_of_bytes(file, from);
+  };
   std::unique_lock lock(mutex_);
   std::string cut;
   while (!list_.empty() && list_.back()->begin >= end && list_.back()->begin > list_.front()->begin) {
     auto last = list_.back();
     std::string name = file_name_of(last->begin);
     // The file made ahead of need holds only zeros; one with anything in it is part of what is cut.
-    APOGEE_TRY_ASSIGN(LogOffset dirty_to, end_of_bytes(*last, last->begin));
+    APOGEE_TRY_ASSIGN(LogOffset dirty_to, end_of_bytes_from(*last, last->begin));
     if (dirty_to > last->begin) cut += fmt::format("; file {} removed", name);
     list_.pop_back();
     APOGEE_TRY(files_.remove(directory_ + "/" + name));
   }
   if (!list_.empty() && end < list_.back()->end()) {
     auto& last = *list_.back();
-    APOGEE_TRY_ASSIGN(LogOffset dirty_to, end_of_bytes(last, end));
+    APOGEE_TRY_ASSIGN(LogOffset dirty_to, end_of_bytes_from(last, end));
     if (dirty_to > end) {
       // Otherwise a later record that happens to end where an old one begins would bring that one back.
       cut = fmt::format("; {} bytes of no whole record in file {} zeroed", dirty_to - end, file_name_of(last.begin)) +

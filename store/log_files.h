@@ -48,8 +48,9 @@ class LogFiles {
   /// Removes a file that make() has made and that is not in the list. Error: kIo.
   [[nodiscard]] Status discard(const LogFile& made);
   /// Removes the files that begin at or behind `end`, but the first one, and zeroes what lies behind `end` in its
-  /// own; syncs. Returns what was cut, in words; "" when nothing was.
-  [[nodiscard]] Result<std::string> cut(LogOffset end, LogOffset maybe_unsynced_from);
+  /// own; syncs. Returns what was cut, in words; "" when nothing was. With `only_zeros_behind` that is known of all
+  /// that lies behind the end.
+  [[nodiscard]] Result<std::string> cut(LogOffset end, LogOffset maybe_unsynced_from, bool only_zeros_behind = false);
 
   /// Removes all files, of a log in which there is nothing. Error: kIo.
   [[nodiscard]] Status remove_all();

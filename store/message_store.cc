@@ -95,8 +95,8 @@ void FileMessageStore::stop() {
   dispatcher_.sync_queues();
   keep_floors(false);  // what waited for a sync
   keep_floors(true);
-  save_checkpoint();
-  bool complete = synced && dispatcher_.position() >= log_.end() && dispatcher_.all_synced();
+  const bool complete = synced && dispatcher_.position() >= log_.end() && dispatcher_.all_synced();
+  save_checkpoint(complete);
   if (complete) {
     files_.remove(path("abort")).ignore("then the next start takes the long way");
     logger_.info("store stopped: the log ends at {}", log_.end());
@@ -194,8 +194,9 @@ void FileMessageStore::look_now() {
   keeper_wanted_.notify_one();
 }
 
-void FileMessageStore::save_checkpoint() {
+void FileMessageStore::save_checkpoint(bool at_clean_stop) {
   Checkpoint now = saved_checkpoint_;
+  now.ended_at = -1;
   // Never ahead of the floor table: together they tell a later start whether a queue has lost its end.
   for (const auto& synced : {place_of_floors_, dispatcher_.synced_to()})
     if (synced.last_record < synced.position && synced.position <= floors_.covered()) synced_to_ = synced;
@@ -205,6 +206,7 @@ void FileMessageStore::save_checkpoint() {
   }
   if (int64_t time = log_.flushed_time_ms(); time != 0) now.log_time_ms = time;
   if (int64_t time = dispatcher_.synced_time_ms(); time != 0) now.queues_time_ms = time;
+  if (at_clean_stop && now.log_position == log_.end()) now.ended_at = now.log_position;
   if (now.log_time_ms == 0 || now.queues_time_ms == 0 || now == saved_checkpoint_) return;
   if (auto saved = write_checkpoint(files_, path("checkpoint"), now); !saved) {
     logger_.warn("{}", saved.error().message);

@@ -59,6 +59,15 @@ bool position_holds(const LogFiles& log, const Checkpoint& checkpoint) {
   return last.kind != LogPosition::Kind::kNothing && checkpoint.last_record + last.bytes == checkpoint.log_position;
 }
 
+/// Whether the log ends at its checkpoint's position, because our last stop was clean and nobody has written since.
+bool ends_at_checkpoint(const LogFiles& log, const Checkpoint& checkpoint) {
+  constexpr size_t kLookedAt = 4096;
+  if (checkpoint.ended_at < 0 || checkpoint.ended_at != checkpoint.log_position) return false;
+  auto file = log.at(checkpoint.log_position);
+  return !file || file->bytes_from(checkpoint.log_position).substr(0, kLookedAt).find_first_not_of('\0') ==
+                      std::string_view::npos;
+}
+
 /// What a walk over one file has found.
 struct WalkedFile {
   LogOffset end = -1;       ///< behind the last record or blank; -1: the file has none
@@ -151,20 +160,33 @@ Result<LogOffset> next_record(const LogFile& file, LogOffset from, LogOffset end
   constexpr int64_t kStep = 1 << 20;
   end = std::min(end, file.end());
   const auto bytes_from = [&](LogOffset at) { return file.bytes_from(at).substr(0, static_cast<size_t>(end - at)); };
-  for (LogOffset at = from; at < end;) {
+  const auto step_with_data = [&](LogOffset at) -> Result<LogOffset> {
     APOGEE_TRY_ASSIGN(int64_t data, file.file->next_data(at - file.begin));
-    // A step begins early enough to see a magic on the border of the data.
-    at = std::max(at, file.begin + data - kLengthBytes);
-    if (file.begin + data >= end || at >= end) break;
-    const LogOffset step_end = std::min(at + kStep, end);
+    // It begins early enough to see a magic on the border of the data.
+    return file.begin + data >= end ? end : std::max(at, file.begin + data - kLengthBytes);
+  };
+  const auto record_in = [&](LogOffset at) -> LogOffset {
     auto part = bytes_from(at).substr(0, kStep + kLengthBytes + 3);
     for (size_t magic = part.find(kMagicStart, kLengthBytes); magic != std::string_view::npos;
          magic = part.find(kMagicStart, magic + 1)) {
       LogOffset offset = at + static_cast<LogOffset>(magic) - kLengthBytes;
       if (look_at(bytes_from(offset), offset, true).kind == LogPosition::Kind::kRecord) return offset;
     }
-    at = step_end;
+    return -1;
+  };
+  if (from >= end) return -1;
+  // Mostly it is near.
+  APOGEE_TRY_ASSIGN(LogOffset at, step_with_data(from));
+  if (at >= end) return -1;
+  if (const LogOffset near = record_in(at); near >= 0) return near;
+  // As in LogFiles::cut(): all is asked for before more of it is read, because reading ahead makes data of zeros.
+  std::vector<LogOffset> steps;
+  for (at += kStep; at < end; at += kStep) {
+    APOGEE_TRY_ASSIGN(at, step_with_data(at));
+    if (at < end) steps.push_back(at);
   }
+  for (LogOffset step : steps)
+    if (const LogOffset found = record_in(step); found >= 0) return found;
   return -1;
 }
 
@@ -226,7 +248,8 @@ Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoi
     first = first_file_to_walk(files, clean, checkpoint);
     recovered.walked_from = std::max(files[first]->begin, log.begin().value_or(0));
   }
-  const bool at_the_end = recovered.walked_from == files.back()->end();
+  recovered.only_zeros_behind = clean && recovered.from_checkpoint && ends_at_checkpoint(log, checkpoint);
+  const bool at_the_end = recovered.only_zeros_behind || recovered.walked_from == files.back()->end();
   auto walked =
       at_the_end ? std::vector<WalkedFile>() : walk_all(files, first, recovered.walked_from, check_crc, logger);
 

@@ -47,17 +47,19 @@ struct Hole {
 
 struct RecoveredLog {
   LogOffset end = 0;
-  LogOffset walked_from = 0;     ///< records from here on may not be on disk, nor in their queues
-  bool from_checkpoint = false;  ///< walked_from is the checkpoint's position
+  LogOffset walked_from = 0;       ///< records from here on may not be on disk, nor in their queues
+  bool from_checkpoint = false;    ///< walked_from is the checkpoint's position
+  bool only_zeros_behind = false;  ///< known of the log behind its end, because our last stop was clean
   int64_t last_store_time_ms = 0;
   std::vector<Hole> holes;  ///< ascending, disjoint
 };
 
-/// Walks the log from a position that is known to be on disk, with its queues, to its end: from the checkpoint's
-/// position when it has one that holds (our own stores); else (stores of Apache RocketMQ) after a clean stop from the
-/// third last file, after a crash from the newest file that began before the checkpoint's safe time. Files are walked
-/// in parallel. What is no whole record is a hole when a whole one follows anywhere, else the torn tail, where the log
-/// ends. Logs progress each few seconds, and each hole with its bounds. Error: kIo.
+/// After a clean stop of ours the log ends where that says. Else walks the log from a position that is known to be on
+/// disk, with its queues, to its end: from the checkpoint's position when it has one that holds (our own stores); else
+/// (stores of Apache RocketMQ) after a clean stop from the third last file, after a crash from the newest file that
+/// began before the checkpoint's safe time. Files are walked in parallel. What is no whole record is a hole when a
+/// whole one follows anywhere, else the torn tail, where the log ends. Logs progress each few seconds, and each hole
+/// with its bounds. Error: kIo.
 [[nodiscard]] Result<RecoveredLog> recover_log(const LogFiles& log, bool clean, const Checkpoint& checkpoint,
                                                bool check_crc, const Logger& logger);
 

@@ -20,7 +20,7 @@ Status FileMessageStore::recover() {
   APOGEE_TRY_ASSIGN(auto recovered,
                     recover_log(log_.files(), clean, checkpoint, options_.check_crc_on_recover, logger_));
   CommitLog::RecoveredEnd end{recovered.end, clean ? recovered.end : recovered.walked_from,
-                              recovered.last_store_time_ms};
+                              recovered.last_store_time_ms, recovered.only_zeros_behind};
   APOGEE_TRY_ASSIGN(std::string cut, log_.set_end(end));
   if (!cut.empty()) logger_.warn("the log was cut at {}: {}", recovered.end, cut);
   recovered.end = log_.end();  // an empty log of a slave begins anew
