@@ -30,6 +30,7 @@ Result<std::unique_ptr<rocksdb::DB>> open_state_db(const std::string& dir, const
   options.write_buffer_size = 4 << 20;
   options.max_write_buffer_number = 2;
   options.max_open_files = 64;
+  options.max_file_opening_threads = 1;  // they are few, and threads cost more to start
   options.keep_log_file_num = 2;
   options.max_log_file_size = 1 << 20;
   options.compression = rocksdb::kNoCompression;
