@@ -69,7 +69,7 @@ measure() {
 timed() {  # what ends at the end of the queues, or has its time already, gets none
   case "$1:$*" in
     consume:*' --again '*) echo "--seconds $seconds" ;;
-    consume:* | fsync:*) ;;
+    consume:* | fsync:* | mapping:*) ;;
     *) echo "--seconds $seconds --warmup 1" ;;
   esac
 }
@@ -80,7 +80,7 @@ against() {
   local where=()
   case "$who:$1" in
     *:echo) where=(--server-cpus "$server_cpu") ;;
-    *:fsync) where=(--dir "$server_root" --seconds "$seconds") ;;
+    *:fsync | *:mapping) where=(--dir "$server_root" --seconds "$seconds") ;;
     own:route) where=(--namesrv "127.0.0.1:$namesrv_port" --pid "$namesrv_pid") ;;
     own:*) where=(--broker "127.0.0.1:$broker_port" --pid "$broker_pid") ;;
     versus:*) where=(--broker "$versus") && [ -z "$versus_pid" ] || where+=(--pid "$versus_pid") ;;

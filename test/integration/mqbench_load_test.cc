@@ -231,6 +231,19 @@ TEST_CASE("mqbench fsync: each size has its figures, and nothing is left", "[int
   CHECK(text_of(page.path() / "fsync.html").find("Throughput over time") != std::string::npos);
 }
 
+TEST_CASE("mqbench mapping: cold and warm, over the end of the file, and nothing is left", "[integration][mqbench]") {
+  TemporaryDirectory directory;
+  std::vector<std::string> arguments = {
+      "mapping", "--dir", directory.path().string(), "--file-size", "1M", "--seconds", "0.3", "--sizes", "1K,1000"};
+  if (GENERATE(false, true)) arguments.emplace_back("--warm");
+  auto ran = bench(with(arguments, {}));
+  INFO(ran.report.dump(2));
+  CHECK(ran.exit_code == 0);
+  CHECK(ran.figure("mapping_1k.messages") > 1'024);
+  CHECK(ran.figure("mapping_1000.messages") > 1'024);
+  CHECK(std::filesystem::is_empty(directory.path()));
+}
+
 TEST_CASE("mqbench: SIGINT ends a run early with its report; the page has the plots", "[integration][mqbench]") {
   Cluster cluster;
   const auto json = cluster.directory() / "report.json", html = cluster.directory() / "report.html";

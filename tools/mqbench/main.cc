@@ -13,10 +13,11 @@ int main(int argc, char** argv) {
       "mqbench");
   app.set_version_flag("--version", std::string("mqbench ") + apogee::kVersion);
   app.require_subcommand(1);
-  const mqbench::Command commands[] = {
-      mqbench::add_produce_command(app), mqbench::add_consume_command(app),     mqbench::add_e2e_command(app),
-      mqbench::add_mixed_command(app),   mqbench::add_connections_command(app), mqbench::add_route_command(app),
-      mqbench::add_echo_command(app),    mqbench::add_fsync_command(app),       mqbench::add_store_command(app)};
+  const mqbench::Command commands[] = {mqbench::add_produce_command(app),     mqbench::add_consume_command(app),
+                                       mqbench::add_e2e_command(app),         mqbench::add_mixed_command(app),
+                                       mqbench::add_connections_command(app), mqbench::add_route_command(app),
+                                       mqbench::add_echo_command(app),        mqbench::add_fsync_command(app),
+                                       mqbench::add_mapping_command(app),     mqbench::add_store_command(app)};
   CLI11_PARSE(app, argc, argv);
   try {
     int status = 0;

@@ -19,6 +19,7 @@ Command add_mixed_command(CLI::App& app);
 Command add_connections_command(CLI::App& app);
 Command add_route_command(CLI::App& app);
 Command add_fsync_command(CLI::App& app);
+Command add_mapping_command(CLI::App& app);
 Command add_echo_command(CLI::App& app);
 
 }  // namespace mqbench

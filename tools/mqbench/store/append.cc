@@ -76,7 +76,7 @@ void measure_append(const StoreBenchOptions& options, Report& report) {
     report.step("memcpy", static_cast<double>(round) / kRounds);
     in_memory.add(copy_into(memory.data(), room, record, std::min(part, 1.0), true));
     {
-      PreparedFile file(options.directory / "ceiling", std::max(room, options.append_bytes / kRounds), true);
+      PreparedFile file(options.directory / "ceiling", std::max(room, options.append_bytes / kRounds), Pages::kPresent);
       in_file.add(copy_into(file.data(), file.bytes(), record, part, false));
     }
     report.step("append", (round + 0.5) / kRounds);

@@ -6,7 +6,7 @@ namespace mqbench {
 
 namespace io = apogee::io;
 
-PreparedFile::PreparedFile(std::filesystem::path path, int64_t bytes, bool populate)
+PreparedFile::PreparedFile(std::filesystem::path path, int64_t bytes, Pages pages)
     : path_(std::move(path)), bytes_(bytes) {
   auto opened = io::posix_file_system().open(path_.string(), io::OpenMode::kCreate);
   if (!opened) throw std::runtime_error(opened.error().message);
@@ -15,7 +15,10 @@ PreparedFile::PreparedFile(std::filesystem::path path, int64_t bytes, bool popul
   auto mapped = file_->map(static_cast<size_t>(bytes));
   if (!mapped) throw std::runtime_error(mapped.error().message);
   map_ = std::move(*mapped);
-  if (populate && !map_->populate(0, static_cast<size_t>(bytes)))
+  if (pages == Pages::kUntouched) return;
+  if (auto zeros = file_->write_zeros(0, bytes, pages == Pages::kOnDisk); !zeros)
+    throw std::runtime_error(zeros.error().message);
+  if (!map_->populate(0, static_cast<size_t>(bytes)))
     throw std::runtime_error(path_.string() + ": no memory for its pages");
 }
 

@@ -8,11 +8,14 @@
 
 namespace mqbench {
 
-/// A file of zeros prepared as the CommitLog prepares its own: allocated, mapped, pages made present and writable.
-/// Removed at the end. Throws what the file system says.
+/// Of a mapped file: nothing in memory; zeros present and writable; the same, and zeros and their blocks on the disk.
+/// The CommitLog prepares its window as kPresent, under SYNC_FLUSH as kOnDisk.
+enum class Pages { kUntouched, kPresent, kOnDisk };
+
+/// An allocated and mapped file. Removed at the end. Throws what the file system says.
 class PreparedFile {
  public:
-  PreparedFile(std::filesystem::path path, int64_t bytes, bool populate);
+  PreparedFile(std::filesystem::path path, int64_t bytes, Pages pages);
   ~PreparedFile();
   PreparedFile(const PreparedFile&) = delete;
   PreparedFile& operator=(const PreparedFile&) = delete;

@@ -12,6 +12,7 @@ namespace mqbench {
 
 namespace {
 
+constexpr int64_t kBareBytes = 64 << 20;  // of the file that the bare loop writes round and round
 constexpr int kRounds = 3;
 
 struct Amount {
@@ -86,8 +87,8 @@ void measure_sync_flush(const StoreBenchOptions& options, Report& report) {
   for (int64_t senders : options.senders) {
     const std::string group(record * static_cast<size_t>(senders), 'r');
     Amount bare, stored;
-    PreparedFile file(options.directory / "bare", std::max(options.log_file_bytes, static_cast<int64_t>(group.size())),
-                      false);
+    PreparedFile file(options.directory / "bare", std::max(kBareBytes, static_cast<int64_t>(group.size())),
+                      Pages::kOnDisk);
     int64_t at = 0;
     for (int round = 0; round < kRounds; ++round) {
       report.step(fmt::format("SYNC_FLUSH, {} senders", senders), static_cast<double>(round) / kRounds);
