@@ -353,7 +353,7 @@ void Broker::Impl::build_handlers() {
   }
   if (!slave())
     quick_send = std::make_unique<QuickSend>(
-        QuickSend::Parts{config, *topics, *limits, *stats, *put, *requests, store_host,
+        QuickSend::Parts{config, *topics, *limits, *stats, *put, *requests, store_host, send_operation->unique_ids(),
                          config.flush_disk_type == store::FlushDiskType::kSync,
                          static_cast<size_t>(std::max(1, config.io_threads)), system_now_ms});
   requests->set_vip_port(static_cast<uint16_t>(port - 2));

@@ -9,8 +9,10 @@
 #include <unordered_map>
 #include <utility>
 
+#include "broker/handlers/plain_properties.h"
 #include "common/base/bytes.h"
 #include "common/base/crc32.h"
+#include "common/base/decimal.h"
 #include "common/base/text.h"
 #include "common/loop/event_loop.h"
 #include "common/message/batch.h"
@@ -30,19 +32,15 @@ namespace sys_flag = message::sys_flag;
 
 namespace {
 
-constexpr size_t kKeyBytesMax = 96;
 constexpr size_t kTopicsKeptMax = 20'000;
 constexpr size_t kHeadBytes = 8;
+constexpr uint32_t kBinaryHead = static_cast<uint32_t>(remoting::SerializeType::kRocketMq) << 24;
 /// Of a batch; larger ones are not worth the room that would be kept for them.
 constexpr size_t kBatchMessagesMax = 4'096;
 constexpr size_t kNumberBytesMax = 20;
+/// In front of the key of a message that came without one: its property's name and separator.
+constexpr std::string_view kUniqueKeyHead = "UNIQ_KEY\x01";
 constexpr size_t kIdTailBytes = 16;  ///< of a message id: its offset, in hexadecimal digits
-
-template <typename Int>
-bool to_number(std::string_view text, Int& to) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
-  return error == std::errc() && end == text.data() + text.size();
-}
 
 /// The fields of a send, named by one letter: views into the header.
 struct Fields {
@@ -68,16 +66,16 @@ bool read_field(char letter, const remoting::HeaderView::Field& field, Fields& t
   switch (letter) {
     case 'a': return !value.empty() && value.front() > ' ';
     case 'b': to.topic = value; return true;
-    case 'd': return to_number(value, unused);
-    case 'e': return to_number(value, to.queue_id);
-    case 'f': return to_number(value, to.sys_flag);
-    case 'g': return to_number(value, to.born_timestamp_ms);
-    case 'h': return to_number(value, to.flag);
-    case 'j': return to_number(value, to.reconsume_times);
-    case 'l': return value.empty() || to_number(value, unused);
+    case 'd': return read_decimal(value, unused);
+    case 'e': return read_decimal(value, to.queue_id);
+    case 'f': return read_decimal(value, to.sys_flag);
+    case 'g': return read_decimal(value, to.born_timestamp_ms);
+    case 'h': return read_decimal(value, to.flag);
+    case 'j': return read_decimal(value, to.reconsume_times);
+    case 'l': return value.empty() || read_decimal(value, unused);
     case 'm':
       to.has_batch = true;
-      to.batch = equals_ignore_case(value, "true");
+      to.batch = is_true(value);
       return true;
     default: return true;
   }
@@ -95,59 +93,17 @@ bool read_fields(const remoting::HeaderView& header, Fields& to) {
   return (seen & kNeeded) == kNeeded;
 }
 
-struct PlainProperties {
-  std::string_view unique_key;
-  bool wait_store_ok = true;
-};
-
-/// Whether a property means nothing to this broker, which keeps it as it is.
-bool is_plain_name(std::string_view name) {
-  switch (name.front()) {
-    case 'T': return name == property::kTags;  // TIMER_*, TRAN_*, TRACE_ON, TRANSACTION_*
-    case 'I': return name != property::kInnerNum && name != property::kInnerMultiDispatch;
-    case 'D': return name != property::kDelayLevel;
-    case 'P': return name != property::kPopCheck;
-    case 'M': return name != property::kMessageRegion;
-    case 'C': return name != property::kCluster;
-    default: return true;
-  }
-}
-
-bool is_plain_key(std::string_view key) {
-  return !key.empty() && key.size() <= kKeyBytesMax &&
-         std::all_of(key.begin(), key.end(), [](char c) { return c > ' ' && c < 0x7F && c != '"' && c != '\\'; });
-}
-
-/// One look at all properties. False: one of them asks for something, or the text is not as it should be.
-bool read_properties(std::string_view properties, PlainProperties& to) {
-  const char* at = properties.data();
-  const char* const end = at + properties.size();
-  while (at != end) {
-    const auto* part_end =
-        static_cast<const char*>(std::memchr(at, message::kPropertySeparator, static_cast<size_t>(end - at)));
-    if (part_end == nullptr) part_end = end;
-    const auto* middle =
-        static_cast<const char*>(std::memchr(at, message::kNameValueSeparator, static_cast<size_t>(part_end - at)));
-    if (middle == nullptr || middle == at || middle + 1 == part_end) return false;
-    const std::string_view name(at, static_cast<size_t>(middle - at));
-    const std::string_view value(middle + 1, static_cast<size_t>(part_end - middle - 1));
-    if (!is_plain_name(name)) return false;
-    if (name == property::kUniqueKey) to.unique_key = value;
-    if (name == property::kWait) to.wait_store_ok = equals_ignore_case(value, "true");
-    at = part_end == end ? end : part_end + 1;
-  }
-  return to.unique_key.empty() || is_plain_key(to.unique_key);
-}
-
 struct TextHash {
   using is_transparent = void;
   size_t operator()(std::string_view text) const { return std::hash<std::string_view>{}(text); }
 };
 
 struct KnownTopic {
+  std::string_view name;
   bool plain = false;
   int32_t queue_count = 0;
   std::vector<store::QuickQueue> queues;
+  BrokerStats::TopicCounters counters;
 };
 
 char* put(char* to, std::string_view text) {
@@ -157,6 +113,10 @@ char* put(char* to, std::string_view text) {
 
 template <typename Int>
 char* put_number(char* to, Int number) {
+  if (number >= 0 && number < 10) {
+    *to = static_cast<char>('0' + number);
+    return to + 1;
+  }
   return std::to_chars(to, to + kNumberBytesMax, number).ptr;
 }
 
@@ -201,7 +161,7 @@ class QuickSend::Lane {
   struct Asked {
     Counters* counters = nullptr;
     int32_t opaque = 0, queue_id = 0;
-    bool oneway = false;
+    bool oneway = false, binary = false;
     std::string_view topic, unique_key;
     int64_t body_bytes = 0;
   };
@@ -227,6 +187,9 @@ class QuickSend::Lane {
   Waiting& take_waiting(const Asked& asked, remoting::QuickReply& reply);
   void finish(Waiting& waiting, store::Synced how);
   void answer(const Asked& asked, int32_t code, const store::QuickPlace& place, remoting::QuickReply& reply);
+  char* put_ids(const store::QuickPlace& place, char* at) const;
+  char* write_json(const Asked& asked, int32_t code, const store::QuickPlace& place, char* at) const;
+  char* write_binary(const Asked& asked, int32_t code, const store::QuickPlace& place, char* at) const;
 
   const Parts& parts_;
   Counters single_, batches_;
@@ -235,9 +198,10 @@ class QuickSend::Lane {
   // What was made of the settings, and of which version of them.
   uint64_t region_version_ = 0;
   bool trace_on_ = false, made_ = false;
-  std::string added_properties_, answer_head_, answer_tail_;
+  std::string added_properties_, answer_head_, answer_tail_, binary_head_;
 
   uint64_t topics_generation_ = 0;
+  KnownTopic* last_topic_ = nullptr;
   std::unordered_map<std::string, KnownTopic, TextHash, std::equal_to<>> topics_;
 
   message::RecordForm form_;
@@ -266,11 +230,14 @@ bool QuickSend::Lane::settings_allow() {
   remoting::Command head;
   head.ext.set("MSG_REGION", region);
   head.ext.set("TRACE_ON", trace_on_);
+  head.flag = remoting::kResponseFlag;
   // From its extFields on, up to the brace that ends them.
   const std::string text = remoting::encode_header(head);
   const size_t from = text.find(",\"extFields\"");
   answer_head_ = text.substr(from, text.find("},\"flag\"") - from) + ",\"msgId\":\"";
   answer_tail_ = text.substr(text.find(",\"serializeTypeCurrentRPC\""));
+  head.serialize = remoting::SerializeType::kRocketMq;
+  binary_head_ = remoting::encode_header(head);
   return true;
 }
 
@@ -280,16 +247,20 @@ KnownTopic* QuickSend::Lane::topic(std::string_view name) {
   if (generation != topics_generation_ || topics_.size() > kTopicsKeptMax) {
     topics_.clear();
     topics_generation_ = generation;
+    last_topic_ = nullptr;
   }
-  if (auto found = topics_.find(name); found != topics_.end()) return &found->second;
+  if (last_topic_ != nullptr && last_topic_->name == name) return last_topic_;
+  if (auto found = topics_.find(name); found != topics_.end()) return last_topic_ = &found->second;
   const auto config = parts_.topics.find(name);
   if (config == nullptr) return nullptr;
-  KnownTopic& known = topics_[std::string(name)];
+  const auto added = topics_.try_emplace(std::string(name)).first;
+  KnownTopic& known = added->second;
+  known.name = added->first;
   known.plain = check_topic_name(std::string(name)) && !is_closed_to_senders(name) && !is_retry_topic(name) &&
                 (config->perm & remoting::perm::kWrite) != 0 && config->write_queue_nums > 0 &&
                 config->topic_filter_type != remoting::TopicFilterType::kMultiTag;
   if (known.plain) known.queue_count = std::max(config->read_queue_nums, config->write_queue_nums);
-  return &known;
+  return last_topic_ = &known;
 }
 
 QuickSend::Lane::Waiting& QuickSend::Lane::take_waiting(const Asked& asked, remoting::QuickReply& reply) {
@@ -322,29 +293,66 @@ void QuickSend::Lane::finish(Waiting& waiting, store::Synced how) {
 void QuickSend::Lane::answer(const Asked& asked, int32_t code, const store::QuickPlace& place,
                              remoting::QuickReply& reply) {
   if (code != code::kSuccess) asked.counters->refused.fetch_add(1, std::memory_order_relaxed);
-  parts_.stats.on_put(asked.topic, static_cast<int64_t>(place.offsets.size()), asked.body_bytes,
-                      place.waits ? parts_.now_ms() - place.store_timestamp_ms : 0);
+  const auto messages = static_cast<int64_t>(place.offsets.size());
+  if (place.waits) {
+    parts_.stats.on_put(asked.topic, messages, asked.body_bytes, parts_.now_ms() - place.store_timestamp_ms);
+  } else {
+    parts_.stats.on_put(last_topic_->counters, asked.topic, messages, asked.body_bytes, 0);
+  }
   if (asked.oneway) return reply.release();
   constexpr size_t kNamesBytesMax = 256;
-  const size_t most = kNamesBytesMax + answer_head_.size() + answer_tail_.size() + asked.unique_key.size() +
-                      place.offsets.size() * (id_head_.size() + kIdTailBytes + 1);
+  const size_t ids_bytes = place.offsets.size() * (id_head_.size() + kIdTailBytes + 1) - 1;
+  const size_t most = kNamesBytesMax + answer_head_.size() + answer_tail_.size() + binary_head_.size() + ids_bytes +
+                      asked.unique_key.size();
   if (answer_.size() < most) answer_.resize(most);
   char* const begin = answer_.data();
-  char* at = put(begin + kHeadBytes, "{\"code\":");
-  at = put(put_number(at, code), answer_head_);
-  for (const store::LogOffset offset : place.offsets) {
-    at = put_hex(put(at, id_head_), offset);
-    *at++ = ',';
+  char* const head = begin + kHeadBytes;
+  char* const end = asked.binary ? write_binary(asked, code, place, head) : write_json(asked, code, place, head);
+  const auto head_bytes = static_cast<uint32_t>(end - head);
+  store_be<uint32_t>(begin, head_bytes + sizeof(uint32_t));
+  store_be<uint32_t>(begin + sizeof(uint32_t), head_bytes | (asked.binary ? kBinaryHead : 0));
+  reply.send({begin, static_cast<size_t>(end - begin)});
+}
+
+char* QuickSend::Lane::put_ids(const store::QuickPlace& place, char* at) const {
+  for (size_t i = 0; i < place.offsets.size(); ++i) {
+    if (i > 0) *at++ = ',';
+    at = put_hex(put(at, id_head_), place.offsets[i]);
   }
-  at = put_number(put(at - 1, "\",\"queueId\":\""), asked.queue_id);
+  return at;
+}
+
+char* QuickSend::Lane::write_json(const Asked& asked, int32_t code, const store::QuickPlace& place, char* at) const {
+  at = put(at, "{\"code\":");
+  at = put(put_number(at, code), answer_head_);
+  at = put_ids(place, at);
+  at = put_number(put(at, "\",\"queueId\":\""), asked.queue_id);
   at = put_number(put(at, "\",\"queueOffset\":\""), place.queue_offset);
   if (!asked.unique_key.empty()) at = put(put(at, "\",\"transactionId\":\""), asked.unique_key);
   at = put_number(put(at, "\"},\"flag\":1,\"language\":\"CPP\",\"opaque\":"), asked.opaque);
-  at = put(at, answer_tail_);
-  const auto bytes = static_cast<size_t>(at - begin);
-  store_be<uint32_t>(begin, static_cast<uint32_t>(bytes - sizeof(uint32_t)));
-  store_be<uint32_t>(begin + sizeof(uint32_t), static_cast<uint32_t>(bytes - kHeadBytes));
-  reply.send({begin, bytes});
+  return put(at, answer_tail_);
+}
+
+char* QuickSend::Lane::write_binary(const Asked& asked, int32_t code, const store::QuickPlace& place, char* at) const {
+  // i16 code | u8 language | i16 version | i32 opaque | i32 flag | i32 remark bytes | i32 field bytes | fields
+  constexpr size_t kOpaquePosition = 5, kFieldBytesPosition = 17;
+  char* const begin = at;
+  at = put(at, binary_head_);
+  store_be<int16_t>(begin, static_cast<int16_t>(code));
+  store_be<int32_t>(begin + kOpaquePosition, asked.opaque);
+  const auto field = [&at](std::string_view name, auto&& value) {
+    store_be<uint16_t>(at, static_cast<uint16_t>(name.size()));
+    char* const from = put(at + sizeof(uint16_t), name);
+    at = value(from + sizeof(uint32_t));
+    store_be<uint32_t>(from, static_cast<uint32_t>(at - from - sizeof(uint32_t)));
+  };
+  field("msgId", [&](char* to) { return put_ids(place, to); });
+  field("queueId", [&](char* to) { return put_number(to, asked.queue_id); });
+  field("queueOffset", [&](char* to) { return put_number(to, place.queue_offset); });
+  if (!asked.unique_key.empty()) field("transactionId", [&](char* to) { return put(to, asked.unique_key); });
+  store_be<uint32_t>(begin + kFieldBytesPosition,
+                     static_cast<uint32_t>(at - begin - kFieldBytesPosition - sizeof(uint32_t)));
+  return at;
 }
 
 /// False: it is no batch, or a large one.
@@ -371,22 +379,27 @@ bool QuickSend::Lane::take(const remoting::Caller& caller, const remoting::Heade
     return false;
   KnownTopic* known = topic(fields.topic);
   if (known == nullptr || !known->plain || fields.queue_id < 0 || fields.queue_id >= known->queue_count) return false;
-  std::string_view properties = fields.properties;
-  if (fields.escaped_properties) {
-    if (!remoting::unescape(properties, properties_)) return false;
-    properties = properties_;
-  }
   PlainProperties plain;
-  if (properties.size() > message::kPropertiesBytesMax || !read_properties(properties, plain)) return false;
+  if (!read_plain_properties(fields.properties, fields.escaped_properties, properties_, plain)) return false;
 
   messages_.clear();
+  std::string_view more_properties = added_properties_;
   if (batch) {
     if (!read_batch(body)) return false;
-    more_properties_.assign(properties);
+    more_properties_.assign(plain.all);
     message::append_properties(more_properties_, added_properties_);
+    more_properties = more_properties_;
   } else {
-    if (plain.unique_key.empty()) return false;  // it gets one
-    messages_.push_back({fields.flag, crc32_31(body), body, properties});
+    messages_.push_back({fields.flag, crc32_31(body), body, plain.all});
+    if (plain.unique_key.empty()) {
+      more_properties_.assign(kUniqueKeyHead);
+      parts_.unique_ids.append_next(parts_.now_ms(), more_properties_);
+      const size_t key_end = more_properties_.size();
+      more_properties_ += message::kPropertySeparator;
+      more_properties_ += added_properties_;
+      more_properties = more_properties_;
+      plain.unique_key = more_properties.substr(kUniqueKeyHead.size(), key_end - kUniqueKeyHead.size());
+    }
   }
 
   const auto queue_id = static_cast<size_t>(fields.queue_id);
@@ -402,13 +415,19 @@ bool QuickSend::Lane::take(const remoting::Caller& caller, const remoting::Heade
   record.born_host = {caller.ip_bytes, caller.port};
   record.store_host = {parts_.store_host.ip_bytes, parts_.store_host.port};
   record.reconsume_times = fields.reconsume_times;
-  form_.set(record, batch ? more_properties_ : added_properties_);
+  form_.set(record, more_properties);
   const store::QuickMessages messages{form_, messages_.data(),   messages_.size(), body.size(),
                                       queue, plain.wait_store_ok};
 
-  const Asked asked{of_batches ? &batches_ : &single_,          header.opaque, fields.queue_id,
-                    (header.flag & remoting::kOnewayFlag) != 0, fields.topic,  plain.unique_key,
-                    static_cast<int64_t>(body.size())};
+  Asked asked;
+  asked.counters = of_batches ? &batches_ : &single_;
+  asked.opaque = header.opaque;
+  asked.queue_id = fields.queue_id;
+  asked.oneway = (header.flag & remoting::kOnewayFlag) != 0;
+  asked.binary = header.binary;
+  asked.topic = fields.topic;
+  asked.unique_key = plain.unique_key;
+  asked.body_bytes = static_cast<int64_t>(body.size());
   if (!parts_.sync_flush) {
     if (!parts_.put.put_quickly(messages, place_, nullptr)) return false;
     asked.counters->served.fetch_add(1, std::memory_order_relaxed);

@@ -11,12 +11,13 @@
 #include "broker/request_table.h"
 #include "broker/stats/broker_stats.h"
 #include "broker/topics/topic_table.h"
+#include "common/message/message_id.h"
 #include "common/remoting/remoting_server.h"
 #include "store/message_store.h"
 
 namespace apogee::broker {
 
-/// The short way of the most frequent requests: 310 and 320 with a JSON header, one plain message or a batch of them
+/// The short way of the most frequent requests: 310 and 320, one plain message or a batch of them
 /// for a queue of a topic that is there. The messages are checked and written from their frame straight into the log,
 /// and the answer in room that is used again and again; in steady state no memory is taken. Whatever is unusual about a
 /// request, and whatever is wrong with it, is left to SendHandlers, which answers the plain ones the same. Runs on: the
@@ -30,7 +31,8 @@ class QuickSend {
     BrokerStats& stats;
     MessagePut& put;
     const RequestTable& requests;
-    store::HostAddress store_host;  ///< the address that this broker registers with
+    store::HostAddress store_host;           ///< the address that this broker registers with
+    message::UniqueIdGenerator& unique_ids;  ///< for messages without a key
     bool sync_flush = false;
     size_t loops = 1;  ///< IO loops of the server
     NowMs now_ms = system_now_ms;

@@ -72,6 +72,9 @@ class SendOperation {
 
   void send(SendRequest request, Done done);
 
+  /// Makes the keys of messages that come without one.
+  [[nodiscard]] message::UniqueIdGenerator& unique_ids() { return unique_ids_; }
+
  private:
   struct Pending;
   using PendingPtr = std::shared_ptr<Pending>;

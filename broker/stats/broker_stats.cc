@@ -10,7 +10,6 @@
 #include <functional>
 #include <mutex>
 #include <shared_mutex>
-#include <thread>
 #include <unordered_map>
 #include <utility>
 
@@ -79,6 +78,7 @@ class Series {
 struct TopicSeries {
   explicit TopicSeries(int64_t now_ms) : put_nums(now_ms), put_size(now_ms), put_latency(now_ms) {}
   Series put_nums, put_size, put_latency;
+  std::atomic<bool> gone{false};  ///< its topic was removed
   template <typename Visit>
   void each(Visit visit) {
     for (Series* series : {&put_nums, &put_size, &put_latency}) visit(*series);
@@ -182,7 +182,11 @@ struct BrokerStats::Impl {
     day = local_day(now_ms());
   }
 
-  Slot& slot() { return slots[std::hash<std::thread::id>{}(std::this_thread::get_id()) % slots.size()]; }
+  Slot& slot() {
+    static std::atomic<size_t> threads{0};
+    static thread_local const size_t index = threads.fetch_add(1, kRelaxed);
+    return slots[index % slots.size()];
+  }
   Sums sums() const {
     Sums sums;
     for (const auto& s : slots) {
@@ -227,15 +231,26 @@ BrokerStats::BrokerStats(std::string cluster_name, NowMs now_ms)
 BrokerStats::~BrokerStats() = default;
 
 void BrokerStats::on_put(std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms) {
+  TopicCounters counters;
+  on_put(counters, topic, messages, bytes, time_ms);
+}
+
+void BrokerStats::on_put(TopicCounters& counters, std::string_view topic, int64_t messages, int64_t bytes,
+                         int64_t time_ms) {
   Slot& slot = impl_->slot();
   slot.put_messages.fetch_add(messages, kRelaxed);
   slot.put_bytes.fetch_add(bytes, kRelaxed);
-  auto bound = std::lower_bound(kTimeBounds.begin(), kTimeBounds.end(), time_ms);
+  const auto* bound = kTimeBounds.begin();
+  if (time_ms > *bound) bound = std::lower_bound(kTimeBounds.begin(), kTimeBounds.end(), time_ms);
   slot.put_times[static_cast<size_t>(bound - kTimeBounds.begin())].fetch_add(1, kRelaxed);
   raise_to(impl_->put_time_max, time_ms);
   impl_->broker_put.add(messages);
-  auto series = impl_->topics.find(topic);
-  if (series == nullptr) series = impl_->topics.find_or_add(topic, impl_->now_ms());
+  auto* series = static_cast<TopicSeries*>(counters.series_.get());
+  if (series == nullptr || series->gone.load(kRelaxed)) {
+    counters.series_ = impl_->topics.find(topic);
+    if (counters.series_ == nullptr) counters.series_ = impl_->topics.find_or_add(topic, impl_->now_ms());
+    series = static_cast<TopicSeries*>(counters.series_.get());
+  }
   series->put_nums.add(messages);
   series->put_size.add(bytes);
   series->put_latency.add(time_ms);
@@ -344,6 +359,7 @@ double BrokerStats::topic_put_tps(std::string_view topic) const {
 }
 
 void BrokerStats::remove_topic(std::string_view topic) {
+  if (auto series = impl_->topics.find(topic)) series->gone = true;
   impl_->topics.remove_if([topic](std::string_view key) { return key == topic; });
   const std::string prefix = topic_at_group(topic, "");
   impl_->groups.remove_if([&prefix](std::string_view key) { return key.substr(0, prefix.size()) == prefix; });

@@ -39,6 +39,12 @@ class BrokerStats {
 
   /// A stored message or batch. time_ms: from the request to the store's answer.
   void on_put(std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms);
+  /// The counters of a topic, kept by who counts for it again and again. Thread: one at a time.
+  class TopicCounters {
+    friend class BrokerStats;
+    std::shared_ptr<void> series_;
+  };
+  void on_put(TopicCounters& counters, std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms);
   /// A pull answered with messages.
   void on_get(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms);
   /// A pull answered without.

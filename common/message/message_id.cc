@@ -63,10 +63,17 @@ int64_t UniqueIdGenerator::month_start_ms(int64_t now_ms) {
 }
 
 std::string UniqueIdGenerator::next(int64_t now_ms) {
-  std::string tail;
+  std::string id;
+  append_next(now_ms, id);
+  return id;
+}
+
+void UniqueIdGenerator::append_next(int64_t now_ms, std::string& to) {
+  std::string tail;  // six bytes, which take no memory
   append_be<int32_t>(tail, static_cast<int32_t>(now_ms - month_start_ms(now_ms)));
   append_be<uint16_t>(tail, counter_.fetch_add(1, std::memory_order_relaxed));
-  return prefix_ + to_hex(tail);
+  to += prefix_;
+  to += to_hex(tail);
 }
 
 Result<int64_t> time_of_unique_id(std::string_view id, int64_t now_ms) {

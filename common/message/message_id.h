@@ -29,6 +29,7 @@ class UniqueIdGenerator {
   UniqueIdGenerator(std::string_view ip_bytes, int64_t process_id, int32_t discriminator);
   /// now_ms: ms since 1970.
   [[nodiscard]] std::string next(int64_t now_ms);
+  void append_next(int64_t now_ms, std::string& to);
 
  private:
   int64_t month_start_ms(int64_t now_ms);

@@ -8,7 +8,7 @@
 
 namespace apogee::remoting {
 
-/// A JSON header as it lies in its frame, read in one pass without a copy and without memory of its own.
+/// A header as it lies in its frame, read in one pass without a copy and without memory of its own.
 struct HeaderView {
   static constexpr size_t kFieldsMax = 24;
   struct Field {
@@ -16,8 +16,9 @@ struct HeaderView {
     std::string_view value;  ///< of a text without its quotes; of a number or a boolean as it is written
     bool escaped = false;    ///< there are escapes in the value: see unescape()
   };
+  bool binary = false;  ///< ROCKETMQ, not JSON
   int32_t code = 0, version = 0, opaque = 0, flag = 0;
-  Field language, remark;                ///< without a name where they are missing
+  Field language, remark;                ///< of JSON; without a name where they are missing
   std::array<Field, kFieldsMax> fields;  ///< of extFields, in their order; nulls are left out
   size_t field_count = 0;
 };
@@ -26,6 +27,12 @@ struct HeaderView {
 /// many fields, a value that is no text, number or boolean), or no header; decode_frame() tells which, and reads all of
 /// them.
 [[nodiscard]] bool scan_header(std::string_view header, HeaderView& to);
+
+/// The same of binary headers. Code, flag, opaque, version and fields are read.
+[[nodiscard]] bool scan_binary_header(std::string_view header, HeaderView& to);
+
+/// Takes the escape that begins at `at`, with a backslash. False: it is one that only the general reader knows.
+[[nodiscard]] bool take_escape(const char*& at, const char* end, char& to);
 
 /// The value without its escapes, in place of what `to` held. False: there are such as only the general reader knows.
 [[nodiscard]] bool unescape(std::string_view value, std::string& to);

@@ -129,15 +129,17 @@ bool RemotingConnection::cut_frame() {
   auto callbacks = callbacks_;
   const auto word = load_be<uint32_t>(bytes.data());
   const size_t header_bytes = word & 0xFFFFFF;
-  HeaderView header;
-  const bool scanned = word >> 24 == static_cast<uint32_t>(SerializeType::kJson) &&
+  static thread_local HeaderView header;  // kept for its room; this is not entered again while it is looked at
+  const bool binary = word >> 24 == static_cast<uint32_t>(SerializeType::kRocketMq);
+  const bool scanned = (binary || word >> 24 == static_cast<uint32_t>(SerializeType::kJson)) &&
                        header_bytes <= frame_bytes - sizeof word &&
-                       scan_header(bytes.substr(sizeof word, header_bytes), header);
+                       (binary ? scan_binary_header(bytes.substr(sizeof word, header_bytes), header)
+                               : scan_header(bytes.substr(sizeof word, header_bytes), header));
   if (scanned && callbacks->on_frame && (header.flag & kResponseFlag) == 0 &&
       callbacks->on_frame(header, bytes.substr(sizeof word + header_bytes), frame_bytes))
     return true;
   SharedBytes frame(chunk_, bytes);
-  auto read = scanned ? decode_scanned(header, frame) : std::nullopt;
+  auto read = scanned && !binary ? decode_scanned(header, frame) : std::nullopt;
   Result<Command> command = read ? Result<Command>(std::move(*read)) : decode_frame(frame);
   if (!command) {
     counters_->bad_frames.fetch_add(1, std::memory_order_relaxed);

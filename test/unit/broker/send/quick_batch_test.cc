@@ -1,9 +1,11 @@
+#include <filesystem>
 #include <string>
 #include <vector>
 
 #include "common/base/text.h"
 #include "common/message/batch.h"
 #include "common/message/message_id.h"
+#include "test/support/raw_requests.h"
 #include "test/unit/broker/send/quick_bench.h"
 
 using namespace apogee;
@@ -228,6 +230,63 @@ TEST_CASE("what is wrong with a batch is told the same, whichever way it comes",
   }
   // Nothing of them was stored.
   CHECK(answer_of(client, batch_wish(), plain_batch(), false).ext.get_int<int64_t>("queueOffset") == 1);
+}
+
+TEST_CASE("what settings refuse is told the same, whichever way it comes", "[quick_send][quick_batch]") {
+  TempDir dir;
+  RunningBroker running(dir.file("store"));
+  apogee::test::RawClient client(running.broker->port());
+  warm(client, 1);
+  auto read_only = apogee::test::create_topic_request("ReadOnly", 4);
+  read_only.ext.set("perm", "4");
+  REQUIRE(client.call(std::move(read_only))->code == 0);
+  auto both = [&](Wish wish) {
+    std::vector<int32_t> codes;
+    for (bool batch : {false, true}) {
+      wish.code = batch ? 320 : 310;
+      wish.batch = batch ? "true" : "false";
+      std::vector<remoting::Command> answers;
+      for (bool unusual : {false, true})
+        answers.push_back(answer_of(client, wish, batch ? plain_batch() : "body", unusual));
+      CHECK(answers[0].code == answers[1].code);
+      CHECK(answers[0].remark == answers[1].remark);
+      CHECK(fields_of(answers[0]) == fields_of(answers[1]));
+      codes.push_back(answers[0].code);
+    }
+    return codes;
+  };
+  Wish wish;
+  wish.topic = "ReadOnly";
+  CHECK(both(wish) == std::vector<int32_t>{16, 16});
+  wish.topic = "Quick";
+  CHECK(both(wish) == std::vector<int32_t>{0, 0});
+  running.config.region_id.set("elsewhere");
+  running.config.trace_on = !running.config.trace_on;
+  CHECK(both(wish) == std::vector<int32_t>{0, 0});
+  running.config.permission = 4;
+  CHECK(both(wish) == std::vector<int32_t>{0, 0});  // it forbids topics with an order alone
+  running.config.permission = 6;
+  running.config.message_bytes_max = 20;
+  CHECK(both(wish)[1] == 13);
+}
+
+TEST_CASE("a store that refuses is told the same, whichever way batches come", "[quick_send][quick_batch]") {
+  TempDir dir;
+  const auto space = std::filesystem::space(std::filesystem::temp_directory_path());
+  if (space.available > space.capacity / 100 * 97) {
+    WARN("the disk is nearly empty: skipped");
+    return;
+  }
+  RunningBroker running(dir.file("store"), store::FlushDiskType::kAsync, 1);
+  apogee::test::RawClient client(running.broker->port());
+  REQUIRE(apogee::test::eventually([&] { return answer_of(client, {}, "body", true).code != 0; }));
+  for (const Wish& wish : {Wish{}, batch_wish()}) {
+    std::vector<remoting::Command> answers;
+    for (bool unusual : {false, true}) answers.push_back(answer_of(client, wish, plain_batch(), unusual));
+    CHECK(answers[0].code == remoting::response_code::kServiceNotAvailable);
+    CHECK(answers[0].code == answers[1].code);
+    CHECK(fields_of(answers[0]) == fields_of(answers[1]));
+  }
 }
 
 TEST_CASE("batches and messages of one connection keep their order, whichever way they come",

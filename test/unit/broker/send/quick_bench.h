@@ -12,6 +12,7 @@
 #include "test/support/catch.h"
 #include "test/support/raw_client.h"
 #include "test/support/sanitizers.h"
+#include "test/support/wait.h"
 #include "test/unit/broker/support/handler_bench.h"
 
 namespace apogee::broker::test {
@@ -27,7 +28,8 @@ struct RunningBroker {
   config::ConfigTable table;
   std::unique_ptr<Broker> broker;
 
-  explicit RunningBroker(const std::string& root, store::FlushDiskType flush = store::FlushDiskType::kAsync) {
+  explicit RunningBroker(const std::string& root, store::FlushDiskType flush = store::FlushDiskType::kAsync,
+                         int disk_used_percent_max = 100) {
     add_rows(table, config);
     config.broker_name = "broker-a";
     config.bind_address = config.broker_ip1 = "127.0.0.1";
@@ -36,6 +38,7 @@ struct RunningBroker {
     config.store_root = root;
     config.commit_log_file_bytes = 64 << 20;
     config.flush_disk_type = flush;
+    config.disk_used_percent_max = disk_used_percent_max;
     broker = std::make_unique<Broker>(config, table, "", quiet);
     REQUIRE(broker->start());
   }
@@ -70,6 +73,34 @@ inline std::string frame_of(const Wish& wish, const std::string& body, int opaqu
   return frame + header + body;
 }
 
+/// The same with a binary header; with `unusual` it has more fields than the short way takes.
+inline std::string binary_frame_of(const Wish& wish, const std::string& properties, const std::string& body, int opaque,
+                                   bool unusual) {
+  remoting::Command request;
+  request.serialize = remoting::SerializeType::kRocketMq;
+  request.code = wish.code;
+  request.language = remoting::LanguageCode::kJava;
+  request.version = 435;
+  request.opaque = opaque;
+  request.flag = wish.flag;
+  for (auto [name, value] : std::vector<std::pair<const char*, std::string>>{{"a", "p"},
+                                                                             {"b", wish.topic},
+                                                                             {"c", "TBW102"},
+                                                                             {"d", "4"},
+                                                                             {"e", wish.queue},
+                                                                             {"f", wish.sys_flag},
+                                                                             {"g", "1700000000000"},
+                                                                             {"h", "7"},
+                                                                             {"i", properties},
+                                                                             {"j", "0"},
+                                                                             {"k", "false"}})
+    request.ext.set(name, value);
+  if (!wish.batch.empty()) request.ext.set("m", wish.batch);
+  for (int i = 0; unusual && i < 20; ++i) request.ext.set("more" + std::to_string(i), "x");
+  request.body = SharedBytes::from(body);
+  return remoting::encode_frame_to_string(request);
+}
+
 inline std::vector<std::pair<std::string, std::string>> fields_of(const remoting::Command& command) {
   std::vector<std::pair<std::string, std::string>> fields;
   for (size_t i = 0; i < command.ext.size(); ++i) {
@@ -97,10 +128,13 @@ inline remoting::Command pull_of(const Wish& wish, int64_t offset, const char* c
 
 inline message::RecordView pulled(apogee::test::RawClient& client, const Wish& wish, int64_t offset,
                                   remoting::Command& held) {
-  auto answer = client.call(pull_of(wish, offset, "1"));
-  REQUIRE(answer);
-  held = std::move(*answer);
-  REQUIRE(held.code == 0);
+  // Messages come into their queue a moment after they are answered.
+  REQUIRE(apogee::test::eventually([&] {
+    auto answer = client.call(pull_of(wish, offset, "1"));
+    REQUIRE(answer);
+    held = std::move(*answer);
+    return held.code == 0;
+  }));
   auto record = message::decode_record(held.body.bytes);
   REQUIRE(record);
   return *record;

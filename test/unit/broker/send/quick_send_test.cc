@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "common/message/batch.h"
+#include "common/message/properties.h"
 #include "test/unit/broker/send/quick_bench.h"
 
 // Counts what the threads of the IO loops ask for, in all of this program. The sanitizers have operators of their own.
@@ -75,7 +77,23 @@ TEST_CASE("the short way of a send stores and answers as the long one", "[quick_
     CHECK(answers[0].language == answers[1].language);
     auto short_fields = fields_of(answers[0]), long_fields = fields_of(answers[1]);
     if (wish.properties.find("UNIQ_KEY") == std::string::npos) {
-      REQUIRE(short_fields.size() == long_fields.size());  // the broker makes a key of its own for each
+      // The broker makes a key of its own for each.
+      REQUIRE(short_fields.size() == long_fields.size());
+      for (auto* fields : {&short_fields, &long_fields})
+        std::erase_if(*fields, [](const auto& field) { return field.first == "transactionId"; });
+      CHECK(short_fields == long_fields);
+      std::string stored[2];
+      for (size_t i : {0, 1}) {
+        remoting::Command held;
+        const auto record = pulled(client, wish, answers[i].ext.get_int<int64_t>("queueOffset").value(), held);
+        const auto key = answers[i].ext.get("transactionId").value();
+        CHECK(key.size() == 32);
+        CHECK(message::find_property(record.properties, "UNIQ_KEY") == key);
+        stored[i] = record.properties;
+        stored[i].replace(stored[i].find(key), key.size(), "key");
+      }
+      CHECK(answers[0].ext.get("transactionId") != answers[1].ext.get("transactionId"));
+      CHECK(stored[0] == stored[1]);
       continue;
     }
     CHECK(short_fields == long_fields);
@@ -97,6 +115,61 @@ TEST_CASE("the short way of a send stores and answers as the long one", "[quick_
     CHECK(message::to_string(first.store_host) == message::to_string(second.store_host));
     CHECK(first.reconsume_times == second.reconsume_times);
     CHECK(first.magic == second.magic);
+  }
+}
+
+TEST_CASE("sends with binary headers are stored and answered the same, whichever way they come", "[quick_send]") {
+  TempDir dir;
+  const auto flush = GENERATE(store::FlushDiskType::kAsync, store::FlushDiskType::kSync);
+  RunningBroker running(dir.file("store"), flush);
+  apogee::test::RawClient client(running.broker->port());
+  warm(client, 1);
+  std::string two;
+  for (const char* text : {"first", "second"}) message::append_batch_message(two, {1, text, "TAGS\x01x"});
+  struct Variant {
+    Wish wish;
+    std::string properties, body;
+  };
+  std::vector<Variant> variants(5, {{},
+                                    "UNIQ_KEY\x01"
+                                    "A1\x02TAGS\x01"
+                                    "back\\slash \"x\"",
+                                    "body"});
+  variants[1].wish.code = 320;
+  variants[1].wish.batch = "";
+  variants[1].body = two;
+  variants[2] = variants[1];
+  variants[2].properties = "";
+  variants[3].wish.queue = "99";
+  variants[4].wish.sys_flag = "";
+  for (const auto& variant : variants) {
+    std::vector<remoting::Command> answers;
+    for (bool unusual : {false, true}) {
+      client.send_bytes(binary_frame_of(variant.wish, variant.properties, variant.body, -5, unusual));
+      auto answer = client.receive();
+      REQUIRE(answer);
+      answers.push_back(std::move(*answer));
+    }
+    CHECK(answers[0].opaque == -5);
+    CHECK(answers[0].serialize == remoting::SerializeType::kRocketMq);
+    CHECK(answers[0].serialize == answers[1].serialize);
+    CHECK(answers[0].code == answers[1].code);
+    CHECK(answers[0].flag == answers[1].flag);
+    CHECK(answers[0].version == answers[1].version);
+    CHECK(answers[0].language == answers[1].language);
+    CHECK(answers[0].remark == answers[1].remark);
+    CHECK(fields_of(answers[0]) == fields_of(answers[1]));
+    if (answers[0].code != 0) continue;
+    CHECK(answers[0].ext.get("msgId")->size() == answers[1].ext.get("msgId")->size());
+    remoting::Command held[2];
+    const auto first = pulled(client, variant.wish, answers[0].ext.get_int<int64_t>("queueOffset").value(), held[0]);
+    const auto second = pulled(client, variant.wish, answers[1].ext.get_int<int64_t>("queueOffset").value(), held[1]);
+    CHECK(message::body_crc_matches(first));
+    CHECK(first.body == second.body);
+    CHECK(first.properties == second.properties);
+    CHECK(first.flag == second.flag);
+    CHECK(first.sys_flag == second.sys_flag);
+    CHECK(first.born_timestamp_ms == second.born_timestamp_ms);
   }
 }
 
@@ -163,7 +236,9 @@ TEST_CASE("sends in steady state take no memory on the IO loops", "[quick_send][
   for (int i = 0; i < kMessages; ++i) {
     Wish wish;
     wish.properties = properties_of(i);
-    frames.push_back(frame_of(wish, std::string(1024, 'b'), i, false));
+    if (i % 3 == 1) wish.properties = "TAGS\\u0001x";  // without a key
+    frames.push_back(i % 3 == 2 ? binary_frame_of(wish, "TAGS\x01x", std::string(1024, 'b'), i, false)
+                                : frame_of(wish, std::string(1024, 'b'), i, false));
   }
   const int64_t before = io_allocations_so_far();
   for (const auto& frame : frames) {
@@ -183,6 +258,10 @@ TEST_CASE("pulls that wait and are answered take little memory on the IO loops",
   apogee::test::RawClient client(running.broker->port());
   warm(client, 300);
   Wish wish;
+  {
+    remoting::Command held;
+    (void)pulled(client, wish, 299, held);
+  }
   auto pull = [&](int64_t offset) {
     auto command = pull_of(wish, offset, "32");
     command.opaque = static_cast<int32_t>(offset);

@@ -91,6 +91,40 @@ TEST_CASE("texts of every length are scanned to their end", "[header_view]") {
   }
 }
 
+TEST_CASE("a scanned binary header is the decoded one, and no part of it is one", "[header_view]") {
+  Command request;
+  request.serialize = SerializeType::kRocketMq;
+  request.code = 310;
+  request.version = 435;
+  request.opaque = -7;
+  request.flag = kOnewayFlag;
+  request.ext.set("a", "x");
+  request.ext.set("i", std::string_view("A\x01\\\"\0\x02", 6));
+  request.ext.set("empty", "");
+  const std::string header = encode_header(request);
+  HeaderView view;
+  REQUIRE(scan_binary_header(header, view));
+  CHECK(view.binary);
+  CHECK(view.code == 310);
+  CHECK(view.version == 435);
+  CHECK(view.opaque == -7);
+  CHECK(view.flag == kOnewayFlag);
+  REQUIRE(view.field_count == 3);
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(view.fields[i].name == request.ext.name(i));
+    CHECK(view.fields[i].value == request.ext.value(i));
+    CHECK_FALSE(view.fields[i].escaped);
+  }
+  for (size_t cut = 0; cut < header.size(); ++cut) CHECK_FALSE(scan_binary_header(header.substr(0, cut), view));
+  for (size_t at = 13; at < header.size(); ++at) {
+    std::string wild = header;
+    wild[at] = '\xff';
+    (void)scan_binary_header(wild, view);  // lengths that lie lead nowhere
+  }
+  REQUIRE(scan_header(R"({"code":1})", view));
+  CHECK_FALSE(view.binary);
+}
+
 TEST_CASE("unusual headers are left to the general reader", "[header_view]") {
   HeaderView view;
   std::string many = R"({"code":1,"extFields":{)";
