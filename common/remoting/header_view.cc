@@ -6,6 +6,7 @@
 
 #include <bit>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "common/base/bytes.h"
@@ -127,14 +128,14 @@ class Scanner {
     return moved_to(pass_bare(at_, end_, field.value, is_null));
   }
 
-  /// A number of few digits that is a whole value; false: there is something else, and nothing was taken.
+  /// A number that is a whole value, has no sign and fits; false: there is something else, and nothing was taken.
   bool number(int32_t& to) {
-    constexpr size_t kDigitsMax = 9;
+    constexpr ptrdiff_t kDigitsMax = std::numeric_limits<int32_t>::digits10 + 1;
     const char* at = at_;
-    uint32_t number = 0;
-    for (; at != end_ && static_cast<unsigned char>(*at - '0') < 10; ++at)
-      number = number * 10 + static_cast<uint32_t>(*at - '0');
-    if (at == at_ || at == end_ || (*at != ',' && *at != '}') || static_cast<size_t>(at - at_) > kDigitsMax)
+    uint64_t number = 0;
+    while (at != end_ && at - at_ < kDigitsMax && static_cast<unsigned char>(*at - '0') < 10)
+      number = number * 10 + static_cast<uint64_t>(*at++ - '0');
+    if (at == at_ || at == end_ || (*at != ',' && *at != '}') || number > std::numeric_limits<int32_t>::max())
       return false;
     to = static_cast<int32_t>(number);
     at_ = at;

@@ -65,7 +65,8 @@ TEST_CASE("a scanned header is the decoded one", "[header_view]") {
       const char* header :
       {R"({"code":310,"extFields":{"a":"x","n":null,"i":"A\u0001b\u0002\\\"\n/","t":true,"num":-5},"flag":2,"opaque":-7})",
        R"({"code":1,"extFields":{"a":"1","a":"2"},"language":"JAVA","remark":"it \"is\"","version":3})",
-       R"({"code":1,"language":7,"opaque":2})", R"({"extFields":{},"code":12})", R"({"code":1,"remark":null})"}) {
+       R"({"code":1,"language":7,"opaque":2})", R"({"code":2147483647,"opaque":1234567890,"version":0009})",
+       R"({"extFields":{},"code":12})", R"({"code":1,"remark":null})"}) {
     INFO(header);
     CHECK(check_same(frame_of(header, "body")));
   }
@@ -139,6 +140,7 @@ TEST_CASE("unusual headers are left to the general reader", "[header_view]") {
                                     std::string("{'code':1}"),
                                     std::string("{\"code\":1,}"),
                                     std::string("{\"code\":99999999999}"),
+                                    std::string("{\"code\":2147483648}"),
                                     std::string("{\"code\":1.5}"),
                                     std::string("{\"code\":\"x\"}"),
                                     std::string("{\"a\\u0041\":1}"),
