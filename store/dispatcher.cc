@@ -26,9 +26,9 @@ constexpr auto kRetryInterval = std::chrono::milliseconds(200);
 constexpr int64_t kAppenderBytesMax = 256 << 10;
 /// Entries go to files so long after they came; with many queues later, as each costs a write.
 constexpr auto kFlushAfter = std::chrono::milliseconds(100);
-constexpr auto kFlushAfterEachQueue = std::chrono::microseconds(100);
-constexpr auto kFlushAfterMax = std::chrono::seconds(1);
-constexpr int64_t kHeldEntriesMax = 65'536;
+constexpr auto kFlushAfterEachQueue = std::chrono::microseconds(500);
+constexpr auto kFlushAfterMax = std::chrono::seconds(5);
+constexpr int64_t kHeldEntriesMax = 262'144;
 /// Of a batch so many messages are told one by one, as filters by tags want it; of more, the last one.
 constexpr size_t kArrivalsOneByOne = 16;
 constexpr size_t kSlots = 256;  // a power of two

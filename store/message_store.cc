@@ -17,6 +17,10 @@ namespace {
 constexpr auto kDispatchWait = std::chrono::milliseconds(5'000);
 /// The floor table is saved once in so many looks of the keeper, and before files go.
 constexpr int kLooksPerFloors = 10;
+/// When so many queues have new entries, each of which costs a file that is opened and written, they are synced once in
+/// so many looks, the one that saves the floor table among them: checkpoints move on with that alone.
+constexpr size_t kManyQueues = 1'000;
+constexpr int kLooksPerSyncOfMany = 5;
 
 }  // namespace
 
@@ -112,8 +116,9 @@ void FileMessageStore::run_keeper() {
     look_now_ = false;
     lock.unlock();
     retention_.look_at_disk();
-    dispatcher_.sync_queues();
-    keep_floors(++looks_ % kLooksPerFloors == 0);
+    ++looks_;
+    if (queues_.queues_to_flush() < kManyQueues || looks_ % kLooksPerSyncOfMany == 0) dispatcher_.sync_queues();
+    keep_floors(looks_ % kLooksPerFloors == 0);
     save_checkpoint();
     clean_log();
     reader_.repair([this] { return stop_keeper_.load(); });
