@@ -17,6 +17,7 @@
 #include "broker/handlers/message_query_handlers.h"
 #include "broker/handlers/pull_handlers.h"
 #include "broker/handlers/queue_query_handlers.h"
+#include "broker/handlers/quick_pull.h"
 #include "broker/handlers/quick_send.h"
 #include "broker/handlers/recall_handler.h"
 #include "broker/handlers/reply_handlers.h"
@@ -122,6 +123,7 @@ struct Broker::Impl {
   std::unique_ptr<SendBackHandler> send_back_handler;
   std::unique_ptr<PullOperation> pull_operation;
   std::unique_ptr<PullHandlers> pull_handlers;
+  std::unique_ptr<QuickPull> quick_pull;
   std::unique_ptr<QueueQueryHandlers> queue_query_handlers;
   std::unique_ptr<MessageQueryHandlers> message_query_handlers;
   std::unique_ptr<ClientHandlers> client_handlers;
@@ -228,8 +230,9 @@ Status Broker::Impl::listen() {
     });
     server->set_quick_handler([this](size_t io_loop, const remoting::Caller& caller, const remoting::HeaderView& header,
                                      std::string_view body, remoting::QuickReply reply) {
-      return ready.load(std::memory_order_acquire) && quick_send &&
-             quick_send->take(io_loop, caller, header, body, reply);
+      return ready.load(std::memory_order_acquire) &&
+             (quick_pull->take(io_loop, caller, header, reply) ||
+              (quick_send && quick_send->take(io_loop, caller, header, body, reply)));
     });
     server->set_close_listener([this](remoting::ConnectionId connection, const std::string&) {
       if (!ready.load(std::memory_order_acquire)) return;
@@ -356,7 +359,10 @@ void Broker::Impl::build_handlers() {
         QuickSend::Parts{config, *topics, *limits, *stats, *put, *requests, store_host, send_operation->unique_ids(),
                          config.flush_disk_type == store::FlushDiskType::kSync,
                          static_cast<size_t>(std::max(1, config.io_threads)), system_now_ms});
-  requests->set_vip_port(static_cast<uint16_t>(port - 2));
+  const auto vip_port = static_cast<uint16_t>(port - 2);
+  requests->set_vip_port(vip_port);
+  quick_pull = std::make_unique<QuickPull>(QuickPull::Parts{*pull_operation, config, *requests, logger, vip_port,
+                                                            static_cast<size_t>(std::max(1, config.io_threads))});
 }
 
 std::map<std::string, std::string> Broker::Impl::figures() const {

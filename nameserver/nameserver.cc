@@ -1,6 +1,7 @@
 #include "nameserver/nameserver.h"
 
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include "common/loop/event_loop.h"
@@ -111,6 +112,15 @@ Status NameServer::start() {
       [impl = impl_.get()](const remoting::Caller& caller, remoting::Command request, remoting::Responder respond) {
         impl->requests.dispatch(caller, std::move(request), std::move(respond));
       });
+  impl_->server.set_quick_handler([impl = impl_.get()](size_t, const remoting::Caller&,
+                                                       const remoting::HeaderView& header, std::string_view,
+                                                       remoting::QuickReply answer) {
+    try {
+      return impl->route_requests.quick_route(header, answer);
+    } catch (const std::exception&) {
+      return false;  // the long way tells what is wrong
+    }
+  });
   impl_->server.set_close_listener([impl = impl_.get()](remoting::ConnectionId connection, const std::string& address) {
     for (const auto& broker : impl->routes.remove_by_connection(connection))
       impl->logger.info("broker at {} is gone: its connection from {} closed", broker, address);

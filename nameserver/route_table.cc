@@ -286,15 +286,20 @@ std::optional<SharedBytes> RouteTable::encoded_route(std::string_view topic, boo
   if (topic.rfind(kMemberTopicPrefix, 0) == 0) acting_masters = false;
   const size_t index = (form == RouteForm::kForOldClients ? 2 : 0) + (acting_masters ? 1 : 0);
   std::shared_lock lock(mutex_);
-  auto found = topics_.find(topic);
-  if (found == topics_.end()) return std::nullopt;
+  auto found = topics_.end();
   {
     std::shared_lock reading(encoded_mutex_);
-    if (auto kept = encoded_.find(topic); kept != encoded_.end()) {
-      const Encoded& encoded = kept->second[index];
-      if (encoded.topic_changes == found->second.changes && encoded.broker_changes == broker_changes_ &&
-          !encoded.body.empty())
-        return encoded.body;
+    auto kept = encoded_.find(topic);
+    const Encoded* encoded = kept == encoded_.end() ? nullptr : &kept->second[index];
+    const bool of_these_brokers =
+        encoded != nullptr && encoded->broker_changes == broker_changes_ && !encoded->body.empty();
+    if (of_these_brokers && encoded->all_changes.load(std::memory_order_relaxed) == topic_changes_)
+      return encoded->body;
+    found = topics_.find(topic);
+    if (found == topics_.end()) return std::nullopt;
+    if (of_these_brokers && encoded->topic_changes == found->second.changes) {
+      encoded->all_changes.store(topic_changes_, std::memory_order_relaxed);
+      return encoded->body;
     }
   }
   auto route = route_locked(found->second, acting_masters);
@@ -304,7 +309,11 @@ std::optional<SharedBytes> RouteTable::encoded_route(std::string_view topic, boo
   std::unique_lock writing(encoded_mutex_);
   // Of topics that have gone little may be left.
   if (encoded_.size() > 2 * topics_.size() + kEncodedSpare) encoded_.clear();
-  encoded_[std::string(topic)][index] = {found->second.changes, broker_changes_, body};
+  Encoded& encoded = encoded_[std::string(topic)][index];
+  encoded.topic_changes = found->second.changes;
+  encoded.broker_changes = broker_changes_;
+  encoded.all_changes.store(topic_changes_, std::memory_order_relaxed);
+  encoded.body = body;
   return body;
 }
 
@@ -343,6 +352,7 @@ void RouteTable::delete_topic(const std::string& topic, const std::string& clust
   auto found = topics_.find(topic);
   if (found == topics_.end()) return;
   if (cluster.empty()) {
+    ++topic_changes_;
     topics_.erase(found);
     return;
   }

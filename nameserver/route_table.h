@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -124,6 +125,8 @@ class RouteTable {
   using Topics = std::map<std::string, Topic, std::less<>>;
   struct Encoded {
     uint64_t topic_changes = 0, broker_changes = 0;
+    /// Of all topics, when it was last known to be right: then the topic need not be looked up.
+    mutable std::atomic<uint64_t> all_changes{0};
     SharedBytes body;
   };
   /// By form, with and without acting masters.

@@ -1,6 +1,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <atomic>
 #include <cstring>
 
 #include "common/base/bytes.h"
@@ -15,6 +17,10 @@ constexpr size_t kTailEntries = 64;
 constexpr int64_t kReadEntriesMax = 4096;
 constexpr int64_t kEntriesOfAPage = 4096 / kQueueEntryBytes;
 constexpr int64_t kBlanksAtOnce = 65'536;
+/// Reads of so many entries at most are read ahead for, so many at once.
+constexpr int64_t kReadAheadFor = 64, kReadAhead = 256;
+constexpr size_t kQueuesReadAhead = 32;
+std::atomic<uint64_t> queues_made{0};
 /// What damage may have left out of a queue that is built again.
 constexpr int64_t kPutBackGapMax = 1'000'000;
 
@@ -38,7 +44,8 @@ ConsumeQueue::ConsumeQueue(std::string directory, int64_t file_bytes, OpenFiles&
     : directory_(std::move(directory)),
       entries_per_file_(file_bytes / kQueueEntryBytes),
       open_files_(open_files),
-      files_(files) {}
+      files_(files),
+      number_(queues_made.fetch_add(1, std::memory_order_relaxed) + 1) {}
 
 std::string ConsumeQueue::path_of(QueueOffset offset) const {
   QueueOffset begin = offset / entries_per_file_ * entries_per_file_;
@@ -157,6 +164,7 @@ Status ConsumeQueue::cut_beyond(LogOffset limit, LogOffset log_end, bool after_c
     APOGEE_TRY(file->zero(position, entries_per_file_ * kQueueEntryBytes - position));
     open_files_.mark_dirty(path, false);
   }
+  writes_.fetch_add(1, std::memory_order_release);
   std::lock_guard lock(tail_mutex_);
   tail_.clear();
   next_ = next;
@@ -380,6 +388,11 @@ Status ConsumeQueue::write(QueueOffset first, const std::vector<QueueEntry>& ent
     directory_made_ = true;
   }
   static thread_local std::string raw;
+  // Whatever becomes of it: what readers have kept is not what is there any more.
+  struct Told {
+    std::atomic<uint64_t>& writes;
+    ~Told() { writes.fetch_add(1, std::memory_order_release); }
+  } const told{writes_};
   for (size_t i = 0; i < entries.size();) {
     QueueOffset at = first + static_cast<QueueOffset>(i);
     auto room = static_cast<size_t>(entries_per_file_ - at % entries_per_file_);
@@ -454,6 +467,8 @@ std::vector<QueueEntry> ConsumeQueue::read(QueueOffset from, int64_t count) cons
 
 void ConsumeQueue::read(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const {
   to.clear();
+  const uint64_t writes = writes_.load(std::memory_order_acquire);
+  QueueOffset written_end = 0;
   std::vector<QueueEntry> unwritten;  // of what is asked for, in no file
   {
     std::lock_guard lock(tail_mutex_);
@@ -467,13 +482,48 @@ void ConsumeQueue::read(QueueOffset from, int64_t count, std::vector<QueueEntry>
       return;
     }
     const QueueOffset written = next - static_cast<QueueOffset>(unwritten_), end = from + count;
+    written_end = written;
     if (end > written) {
       unwritten.assign(tail_.begin() + (written - tail_first), tail_.begin() + (end - tail_first));
       count = written - from;
     }
   }
-  read_files(from, count, to);
+  if (count > kReadAheadFor) {
+    read_files(from, count, to);
+  } else {
+    read_with_what_follows(from, count, written_end, writes, to);
+  }
   if (to.size() == static_cast<size_t>(count)) to.insert(to.end(), unwritten.begin(), unwritten.end());
+}
+
+/// Who reads a queue from one end to the other in small steps does so mostly without asking the file: a thread keeps
+/// what follows of the queues that it read last. It holds until anything is written to the queue's files.
+void ConsumeQueue::read_with_what_follows(QueueOffset from, int64_t count, QueueOffset written_end, uint64_t writes,
+                                          std::vector<QueueEntry>& to) const {
+  struct Ahead {
+    uint64_t queue = 0, writes = 0;
+    QueueOffset from = 0, next = 0;  ///< next: where the last read ended
+    std::vector<QueueEntry> entries;
+  };
+  static thread_local std::array<Ahead, kQueuesReadAhead> all_ahead;
+  Ahead& ahead = all_ahead[number_ % kQueuesReadAhead];
+  const bool goes_on = ahead.queue == number_ && ahead.writes == writes && ahead.next == from;
+  if (!goes_on) {
+    ahead.entries.clear();
+    read_files(from, count, to);
+  } else {
+    const auto kept_end = ahead.from + static_cast<QueueOffset>(ahead.entries.size());
+    if (from < ahead.from || from + count > kept_end) {
+      ahead.entries.clear();
+      ahead.from = from;
+      read_files(from, std::clamp(written_end - from, count, kReadAhead), ahead.entries);
+    }
+    const auto begin = ahead.entries.begin() + (from - ahead.from);
+    to.assign(begin, begin + std::min<std::ptrdiff_t>(count, ahead.entries.end() - begin));
+  }
+  ahead.queue = number_;
+  ahead.writes = writes;
+  ahead.next = from + static_cast<QueueOffset>(to.size());
 }
 
 /// Also of what is below the minimum.

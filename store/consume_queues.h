@@ -105,6 +105,8 @@ class ConsumeQueue {
   [[nodiscard]] Status fill_in(QueueOffset first, const std::vector<QueueEntry>& entries);
   [[nodiscard]] std::vector<QueueEntry> read_files(QueueOffset from, int64_t count) const;
   void read_files(QueueOffset from, int64_t count, std::vector<QueueEntry>& to) const;
+  void read_with_what_follows(QueueOffset from, int64_t count, QueueOffset written_end, uint64_t writes,
+                              std::vector<QueueEntry>& to) const;
   [[nodiscard]] std::vector<QueueEntry> read_one(QueueOffset offset) const;
   [[nodiscard]] std::shared_ptr<io::File> file_to_read(QueueOffset offset) const;
 
@@ -112,6 +114,8 @@ class ConsumeQueue {
   const int64_t entries_per_file_;
   OpenFiles& open_files_;
   io::FileSystem& files_;
+  const uint64_t number_;                   // of no other queue of this process
+  std::atomic<uint64_t> writes_{0};         // to its files, so far
   std::atomic<QueueOffset> first_file_{0};  // raised by set_log_begin's thread, set by the first append
   QueueOffset floor_ = 0;                   // constant once others see the queue
   std::mutex write_mutex_;                  // held by who writes to the files; before append_mutex_

@@ -48,7 +48,13 @@ class FileMessageStore final : public MessageStore {
   bool append_quickly(const QuickMessages& messages, QuickPlace& place, std::function<void(Synced)> synced) override;
   GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
                 const TagsCodeFilter& filter) override {
-    return reader_.get(topic, queue_id, offset, limits, filter);
+    GetResult result;
+    reader_.get(topic, queue_id, offset, limits, filter, result);
+    return result;
+  }
+  void get_into(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                const TagsCodeFilter& filter, GetResult& to) override {
+    reader_.get(topic, queue_id, offset, limits, filter, to);
   }
   QueueOffset max_offset(std::string_view topic, int32_t queue_id) override;
   QueueOffset min_offset(std::string_view topic, int32_t queue_id) override;

@@ -192,6 +192,7 @@ struct GetLimits {
   int64_t bytes_max = 256 * 1024;   ///< the first message always goes
   RecordFilter record_filter = {};  ///< asked about what the tags filter lets pass; costs a read of the record
   bool only_from_memory = false;    ///< what would wait for the disk is not read: GetResult::on_disk
+  bool joined = false;              ///< records that follow one another in memory become one part, which costs less
 };
 /// Whether an entry with this tags code may be delivered; empty function = all.
 using TagsCodeFilter = std::function<bool(int64_t tags_code)>;
@@ -201,8 +202,10 @@ struct GetResult {
   QueueOffset next_begin_offset = 0;
   QueueOffset min_offset = 0;
   QueueOffset max_offset = 0;
-  /// Raw records, each pinned in the mapping for as long as it is held.
+  /// Raw records, each pinned in the mapping for as long as it is held; with GetLimits::joined a part may be several.
   std::vector<SharedBytes> records;
+  int32_t messages = 0;          ///< in `records`
+  std::string_view last_record;  ///< the last of them
   int64_t bytes = 0;
   bool on_disk = false;  ///< nothing was read, because a record that is wanted is not in memory
 };
@@ -311,6 +314,13 @@ class MessageStore {
 
   [[nodiscard]] virtual GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset,
                                       const GetLimits& limits, const TagsCodeFilter& filter) = 0;
+  /// The same in place of what `to` held, whose room is used again.
+  virtual void get_into(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                        const TagsCodeFilter& filter, GetResult& to) {
+    to = get(topic, queue_id, offset, limits, filter);
+    to.messages = static_cast<int32_t>(to.records.size());
+    if (!to.records.empty()) to.last_record = to.records.back().bytes;
+  }
 
   /// The next offset to be written as readers see it (0: empty or unknown).
   [[nodiscard]] virtual QueueOffset max_offset(std::string_view topic, int32_t queue_id) = 0;

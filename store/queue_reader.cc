@@ -1,6 +1,9 @@
 #include "store/queue_reader.h"
 
+#include <time.h>
+
 #include <algorithm>
+#include <array>
 #include <map>
 #include <utility>
 
@@ -18,25 +21,82 @@ constexpr LogOffset kRecentBytes = 32 << 20;
 constexpr LogOffset kStretchBytes = 512 << 10;
 /// Wrong entries that follow one another are repaired together, so many at a time.
 constexpr QueueOffset kRunMax = 4096;
+/// So many records ahead are asked for from memory.
+constexpr size_t kPrefetched = 6;
+
+/// What a thread has found to be in memory is believed so long.
+constexpr int64_t kBelievedMs = 50;
+constexpr size_t kBelievedStretches = 64;
+
+int64_t steady_ms() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return static_cast<int64_t>(now.tv_sec) * 1'000 + now.tv_nsec / 1'000'000;
+}
+
+/// Whether the stretches of the file that [from, to) reaches into are in memory, each asked about now and then only.
+/// `from` and `to` become their borders.
+bool stretches_in_memory(const io::MappedRegion& map, int64_t readable, int64_t& from, int64_t& to) {
+  struct Believed {
+    const void* map = nullptr;
+    int64_t stretch = 0, end = 0, until_ms = 0;
+  };
+  static thread_local std::array<Believed, kBelievedStretches> all_believed;
+  const int64_t first = from / kStretchBytes, last = (to - 1) / kStretchBytes;
+  const int64_t now_ms = steady_ms();
+  for (int64_t stretch = first; stretch <= last; ++stretch) {
+    auto& believed = all_believed[static_cast<size_t>(stretch) % kBelievedStretches];
+    const int64_t begin = stretch * kStretchBytes, end = std::min(begin + kStretchBytes, readable);
+    if (believed.map == map.data() && believed.stretch == stretch && believed.end == end && now_ms < believed.until_ms)
+      continue;
+    if (!map.in_memory(static_cast<size_t>(begin), static_cast<size_t>(end - begin))) return false;
+    believed = {map.data(), stretch, end, now_ms + kBelievedMs};
+  }
+  from = first * kStretchBytes;
+  to = std::min((last + 1) * kStretchBytes, readable);
+  return true;
+}
+
+/// Whether these are the bytes of a whole record that lies here and says that it belongs there.
+bool is_placed(std::string_view bytes, LogOffset at, int32_t queue_id, QueueOffset offset) {
+  return bytes.size() >= message::kRecordBytesMin && load_be<uint32_t>(bytes.data()) == bytes.size() &&
+         load_be<int32_t>(bytes.data() + message::kQueueIdPosition) == queue_id &&
+         load_be<int64_t>(bytes.data() + message::kQueueOffsetPosition) == offset &&
+         load_be<int64_t>(bytes.data() + message::kPhysicalOffsetPosition) == at;
+}
 
 }  // namespace
 
 std::string_view QueueReader::bytes_of(Cursor& cursor, const QueueEntry& entry) const {
   const LogOffset at = entry.physical_offset, end = entry.end();
   if (at < 0 || entry.record_bytes < 0 || end > cursor.readable_end) return {};
-  if (!cursor.file || at < cursor.file->begin || at >= cursor.file->end()) cursor.file = parts_.log.files().at(at);
-  if (!cursor.file || end > cursor.file->end()) return {};
-  return cursor.file->bytes_from(at).substr(0, static_cast<size_t>(entry.record_bytes));
+  if (at < cursor.begin || at >= cursor.end) {
+    cursor.begin = cursor.end = 0;
+    cursor.file = parts_.log.files().at(at);
+    if (!cursor.file) return {};
+    cursor.data = cursor.file->map->data();
+    cursor.begin = cursor.file->begin;
+    cursor.end = cursor.file->end();
+  }
+  if (end > cursor.end) return {};
+  return {cursor.data + (at - cursor.begin), static_cast<size_t>(entry.record_bytes)};
+}
+
+/// Of a record that is looked at soon: its first line is on the way meanwhile.
+void QueueReader::prefetch(const Cursor& cursor, const QueueEntry& entry) {
+  const LogOffset at = entry.physical_offset;
+  if (at < cursor.begin || at >= cursor.end) return;
+  __builtin_prefetch(cursor.data + (at - cursor.begin));
 }
 
 QueueReader::Found QueueReader::look_up(Cursor& cursor, const QueueEntry& entry, std::string_view topic,
-                                        int32_t queue_id, QueueOffset offset, SharedBytes* record) const {
+                                        int32_t queue_id, QueueOffset offset, std::string_view& record) const {
   if (is_blank(entry)) return Found::kGone;
-  const auto bytes = bytes_of(cursor, entry);
-  if (is_record_of(bytes, entry.physical_offset, topic, queue_id, offset, entry.physical_offset < checked_below_)) {
-    *record = SharedBytes(cursor.file->map, bytes);
+  record = bytes_of(cursor, entry);
+  if (is_placed(record, entry.physical_offset, queue_id, offset) &&
+      (entry.physical_offset >= checked_below_ ||
+       is_record_of(record, entry.physical_offset, topic, queue_id, offset, true)))
     return Found::kMessage;
-  }
   // A file that retention has taken away since the entry was read.
   return entry.physical_offset > 0 && entry.physical_offset < parts_.log.begin() ? Found::kGone : Found::kWrong;
 }
@@ -47,9 +107,16 @@ bool QueueReader::in_memory(Cursor& cursor, const QueueEntry& entry, bool load) 
   const LogOffset at = entry.physical_offset, end = entry.end();
   if (at >= cursor.readable_end - kRecentBytes || (at >= cursor.present_from && end <= cursor.present_to)) return true;
   if (is_blank(entry) || bytes_of(cursor, entry).empty()) return true;  // there is nothing to read
-  const LogOffset stretch_end = std::max(end, std::min({at + kStretchBytes, cursor.file->end(), cursor.readable_end}));
-  const auto offset = static_cast<size_t>(at - cursor.file->begin);
   const auto& map = *cursor.file->map;
+  int64_t from = at - cursor.begin, to = end - cursor.begin;
+  if (!load && to > from &&
+      stretches_in_memory(map, std::min(cursor.end, cursor.readable_end) - cursor.begin, from, to)) {
+    cursor.present_from = cursor.begin + from;
+    cursor.present_to = cursor.begin + to;
+    return true;
+  }
+  const LogOffset stretch_end = std::max(end, std::min({at + kStretchBytes, cursor.end, cursor.readable_end}));
+  const auto offset = static_cast<size_t>(at - cursor.begin);
   const bool present = load ? cursor.file->map->load(offset, static_cast<size_t>(stretch_end - at))
                             : map.in_memory(offset, static_cast<size_t>(stretch_end - at));
   if (present) {
@@ -71,22 +138,27 @@ bool QueueReader::suspect(std::string_view topic, int32_t queue_id, QueueOffset 
   return true;
 }
 
-GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
-                           const TagsCodeFilter& filter) {
-  GetResult result;
-  auto queue = parts_.queues.find(topic, queue_id);
-  if (!queue) return result;
-  result.min_offset = queue->min();
-  result.max_offset = queue->max();
-  auto answer = [&](GetStatus status, QueueOffset next) {
-    result.status = status;
-    result.next_begin_offset = next;
-    return std::move(result);
+void QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                      const TagsCodeFilter& filter, GetResult& to) {
+  auto& records = to.records;
+  records.clear();
+  to.messages = 0;
+  to.last_record = {};
+  to.bytes = 0;
+  to.on_disk = false;
+  to.min_offset = to.max_offset = 0;
+  auto answer = [&to](GetStatus status, QueueOffset next) {
+    to.status = status;
+    to.next_begin_offset = next;
   };
-  if (result.max_offset == 0) return answer(GetStatus::kNoMessageInQueue, 0);
-  if (offset < result.min_offset) return answer(GetStatus::kOffsetTooSmall, result.min_offset);
-  if (offset == result.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
-  if (offset > result.max_offset) return answer(GetStatus::kOffsetOverflowBadly, result.max_offset);
+  auto queue = parts_.queues.find(topic, queue_id);
+  if (!queue) return answer(GetStatus::kNoMatchedLogicQueue, 0);
+  to.min_offset = queue->min();
+  to.max_offset = queue->max();
+  if (to.max_offset == 0) return answer(GetStatus::kNoMessageInQueue, 0);
+  if (offset < to.min_offset) return answer(GetStatus::kOffsetTooSmall, to.min_offset);
+  if (offset == to.max_offset) return answer(GetStatus::kOffsetOverflowOne, offset);
+  if (offset > to.max_offset) return answer(GetStatus::kOffsetOverflowBadly, to.max_offset);
 
   const bool filtered = filter || limits.record_filter;
   static thread_local std::vector<QueueEntry> entries;
@@ -95,24 +167,29 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
     return answer(GetStatus::kOffsetFoundNull, (offset / parts_.entries_per_file + 1) * parts_.entries_per_file);
   Cursor cursor;
   cursor.readable_end = parts_.log.readable_end();
-  result.records.reserve(filtered ? 0 : entries.size());
+  if (!filtered && !limits.joined) records.reserve(entries.size());
+  if (!filter) {
+    (void)bytes_of(cursor, entries.front());
+    for (size_t i = 0; i < std::min(kPrefetched, entries.size()); ++i) prefetch(cursor, entries[i]);
+  }
   QueueOffset next = offset;
   bool removed = false;
-  for (const auto& entry : entries) {
-    if (static_cast<int32_t>(result.records.size()) >= limits.count_max) break;
+  for (size_t i = 0; i < entries.size() && to.messages < limits.count_max; ++i) {
+    const auto& entry = entries[i];
+    if (!filter && i + kPrefetched < entries.size()) prefetch(cursor, entries[i + kPrefetched]);
     // The filter believes the entry, so only one that could stand for a message is asked about.
     const bool plausible = is_blank(entry) || (entry.record_bytes > 0 && entry.physical_offset >= 0);
     if (plausible && filter && !filter(entry.tags_code)) {
       ++next;
       continue;
     }
-    if (!result.records.empty() && result.bytes + entry.record_bytes > limits.bytes_max) break;
+    if (to.messages > 0 && to.bytes + entry.record_bytes > limits.bytes_max) break;
     if (!in_memory(cursor, entry, !limits.only_from_memory)) {
-      result.on_disk = result.records.empty();
+      to.on_disk = to.messages == 0;
       break;
     }
-    SharedBytes record;
-    auto found = look_up(cursor, entry, topic, queue_id, next, &record);
+    std::string_view record;
+    auto found = look_up(cursor, entry, topic, queue_id, next, record);
     if (found == Found::kWrong && suspect(topic, queue_id, next)) {
       removed = true;
       break;
@@ -122,11 +199,19 @@ GetResult QueueReader::get(std::string_view topic, int32_t queue_id, QueueOffset
       removed = true;
       continue;
     }
-    if (limits.record_filter && !limits.record_filter(record.bytes)) continue;
-    result.bytes += entry.record_bytes;
-    result.records.push_back(std::move(record));
+    if (limits.record_filter && !limits.record_filter(record)) continue;
+    to.bytes += entry.record_bytes;
+    ++to.messages;
+    to.last_record = record;
+    if (limits.joined && !records.empty() && records.back().bytes.end() == record.begin() &&
+        records.back().owner.get() == cursor.file->map.get()) {
+      auto& bytes = records.back().bytes;
+      bytes = std::string_view(bytes.data(), bytes.size() + record.size());
+    } else {
+      records.emplace_back(cursor.file->map, record);
+    }
   }
-  if (!result.records.empty()) return answer(GetStatus::kFound, next);
+  if (to.messages > 0) return answer(GetStatus::kFound, next);
   return answer(removed ? GetStatus::kMessageWasRemoving : GetStatus::kNoMatchedMessage, next);
 }
 
@@ -173,10 +258,10 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
     return entry.empty() ? QueueEntry{} : entry.front();
   };
   auto good = [&](QueueOffset at) {
-    SharedBytes record;
+    std::string_view record;
     Cursor cursor;
     cursor.readable_end = parts_.log.readable_end();
-    return look_up(cursor, entry_at(at), topic, queue_id, at, &record) == Found::kMessage;
+    return look_up(cursor, entry_at(at), topic, queue_id, at, record) == Found::kMessage;
   };
   QueueOffset first = offset, last = offset;
   while (first > queue->min() && offset - first < kRunMax && !good(first - 1)) --first;

@@ -42,8 +42,9 @@ class QueueReader {
   /// read. Before start.
   void set_recovered(LogOffset log_end) { checked_below_ = log_end; }
 
-  [[nodiscard]] GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
-                              const TagsCodeFilter& filter);
+  /// The answer takes the place of what `to` held.
+  void get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+           const TagsCodeFilter& filter, GetResult& to);
   [[nodiscard]] QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms,
                                            TimeBoundary boundary) const;
   [[nodiscard]] std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id,
@@ -61,13 +62,16 @@ class QueueReader {
   /// What one get() keeps between records: the file that the last one lay in.
   struct Cursor {
     std::shared_ptr<LogFile> file;
+    const char* data = nullptr;    ///< of the file's mapping
+    LogOffset begin = 0, end = 0;  ///< of the file
     LogOffset readable_end = 0;
     LogOffset present_from = 0, present_to = 0;  ///< known to be in memory
   };
   [[nodiscard]] Found look_up(Cursor& cursor, const QueueEntry& entry, std::string_view topic, int32_t queue_id,
-                              QueueOffset offset, SharedBytes* record) const;
+                              QueueOffset offset, std::string_view& record) const;
   /// The bytes of an entry's record; empty when the log does not have them.
   [[nodiscard]] std::string_view bytes_of(Cursor& cursor, const QueueEntry& entry) const;
+  static void prefetch(const Cursor& cursor, const QueueEntry& entry);
   [[nodiscard]] bool in_memory(Cursor& cursor, const QueueEntry& entry, bool load) const;
   [[nodiscard]] bool suspect(std::string_view topic, int32_t queue_id, QueueOffset offset);
   void note_damage(const QueueEntry& entry, const std::string& topic, int32_t queue_id, QueueOffset offset) const;

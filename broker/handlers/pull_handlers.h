@@ -44,17 +44,57 @@ struct PullAnswer {
   int32_t forbidden_type = 0;  ///< with code 16: 1 broker, 2 group, 3 topic, 4 broadcasting, 5 subscription
   bool has_offsets = false;
   int64_t next_begin_offset = 0, min_offset = 0, max_offset = 0;
-  int64_t suggested_broker_id = 0;  ///< where the consumer should pull next
-  std::vector<SharedBytes> records;
+  int64_t suggested_broker_id = 0;   ///< where the consumer should pull next
+  std::vector<SharedBytes> records;  ///< each part one record, or several that follow one another
 };
+
+/// The numbers of a pull's header.
+struct PullFields {
+  int32_t queue_id = 0, count_max = 0, sys_flag = 0, bytes_max = INT32_MAX;
+  int64_t queue_offset = 0, commit_offset = 0, suspend_ms = 0, subscription_version = 0;
+};
+/// What they ask for, in words of the broker; leaves alone what is a text.
+void apply(const PullFields& fields, const BrokerConfig& config, PullRequest& to);
+/// Code, remark, fields and body of the answer, which loses its records.
+void fill_response(PullAnswer& answer, remoting::Command& response);
 
 /// A tag expression as a subscription: "*", or tags with || between them. Error: kInvalidArgument.
 [[nodiscard]] Result<std::shared_ptr<const Subscription>> parse_tag_subscription(const std::string& topic,
                                                                                  const std::string& expression,
                                                                                  int64_t version);
 
-/// Checks a pull, reads, and holds it when there is nothing. Thread: any. `done` is called exactly once (never, when
-/// the connection closes while the pull is held), on the calling thread or on one that HeldPulls posts to.
+/// A pull on its way, in room of who asked. He leaves it alone from start() on until answered() or dropped() comes.
+/// Used again, it takes no memory for a pull like the last one.
+class Pull {
+ public:
+  PullRequest request;
+  PullAnswer answer;  ///< when answered() comes
+  /// Once, on the thread that starts the pull, a reader, or one that HeldPulls posts to.
+  virtual void answered() = 0;
+  /// In place of it, when the connection has closed while the pull was held.
+  virtual void dropped() = 0;
+  /// What keeps this alive while others hold it; nullptr: it lives on by itself.
+  [[nodiscard]] virtual std::shared_ptr<Pull> life() { return nullptr; }
+
+ protected:
+  Pull() = default;
+  Pull(const Pull&) = delete;
+  ~Pull() = default;
+
+ private:
+  friend class PullOperation;
+  /// Which messages it wants.
+  std::shared_ptr<const Subscription> subscription_;
+  ConsumerFilters::ExpressionPtr sql_;
+  // How far it is.
+  bool first_ = true;            ///< it was not held yet
+  store::QueueOffset next_ = 0;  ///< where to read; nothing before matches
+  int64_t deadline_ms_ = 0;      ///< of holding it
+  bool may_wait_ = false;        ///< for the disk: it is on a reader
+  store::GetResult got_;         ///< for its room
+};
+
+/// Checks a pull, reads, and holds it when there is nothing. Thread: any.
 class PullOperation {
  public:
   using Done = std::function<void(PullAnswer)>;
@@ -79,33 +119,22 @@ class PullOperation {
   };
   explicit PullOperation(Parts parts) : parts_(std::move(parts)) {}
 
+  void start(Pull& pull);
+  /// start() with room of its own. `done` is called exactly once (never, when the connection closes while the pull is
+  /// held), where Pull::answered() would be.
   void pull(PullRequest request, Done done);
 
  private:
-  using RequestPtr = std::shared_ptr<const PullRequest>;
-  /// Which messages a pull wants.
-  struct Wanted {
-    std::shared_ptr<const Subscription> subscription;
-    ConsumerFilters::ExpressionPtr sql;
-  };
-  /// How far a pull is.
-  struct Progress {
-    bool first = true;            ///< it was not held yet
-    store::QueueOffset next = 0;  ///< where to read; nothing before matches
-    int64_t deadline_ms = 0;      ///< of holding it
-    bool may_wait = false;        ///< for the disk: it is on a reader
-  };
-  using DonePtr = std::shared_ptr<const Done>;
-  void run(const RequestPtr& request, const DonePtr& done, Progress progress);
-  void read(const RequestPtr& request, const DonePtr& done, Progress progress, const Wanted& wanted);
+  void run(Pull& pull);
+  void read(Pull& pull);
   [[nodiscard]] std::optional<PullAnswer> refuse(const PullRequest& request) const;
-  [[nodiscard]] std::optional<PullAnswer> find_subscription(const PullRequest& request, Wanted& wanted) const;
-  [[nodiscard]] bool filters_by_properties(const PullRequest& request, const Wanted& wanted) const;
-  [[nodiscard]] store::RecordFilter record_filter(const PullRequest& request, const Wanted& wanted) const;
-  void read_elsewhere(const RequestPtr& request, const DonePtr& done, Progress progress, const Wanted& wanted);
-  [[nodiscard]] int64_t suggested_broker(const PullRequest& request, const PullAnswer& answer) const;
-  [[nodiscard]] bool hold(const RequestPtr& request, const DonePtr& done, store::TagsCodeFilter filter,
-                          store::QueueOffset end, Progress progress);
+  [[nodiscard]] std::optional<PullAnswer> find_subscription(Pull& pull) const;
+  [[nodiscard]] bool filters_by_properties(const Pull& pull) const;
+  [[nodiscard]] store::RecordFilter record_filter(const Pull& pull) const;
+  void read_elsewhere(Pull& pull);
+  void count_pulled(const Pull& pull, int64_t begin_ms) const;
+  [[nodiscard]] int64_t suggested_broker(const Pull& pull) const;
+  [[nodiscard]] bool hold(Pull& pull, store::QueueOffset end);
   Parts parts_;
   /// What a pull wants that brings "*" along.
   const std::shared_ptr<const Subscription> everything_ = std::make_shared<const Subscription>();

@@ -1,6 +1,7 @@
 #include "broker/pull/held_pulls.h"
 
 #include <limits>
+#include <utility>
 
 namespace apogee::broker {
 
@@ -12,6 +13,12 @@ constexpr size_t kSpareMax = 64;
 template <typename Node>
 void keep(std::vector<Node>& spare, Node node) {
   if (spare.size() < kSpareMax) spare.push_back(std::move(node));
+}
+
+template <typename Taken>
+std::vector<Taken>& room_of() {
+  static thread_local std::vector<Taken> room;
+  return room;
 }
 
 template <typename Set, typename Value>
@@ -58,7 +65,7 @@ HeldPulls::Shard& HeldPulls::shard_of(std::string_view topic, int32_t queue_id) 
   return shards_[(std::hash<std::string_view>()(topic) + static_cast<size_t>(queue_id)) % shards_.size()];
 }
 
-HeldPulls::Id HeldPulls::hold(Pull pull) {
+HeldPulls::Id HeldPulls::hold(Pull&& pull) {
   if (held_.fetch_add(1) >= pulls_max_.load(std::memory_order_relaxed)) {
     held_.fetch_sub(1);
     return 0;
@@ -80,41 +87,54 @@ HeldPulls::Id HeldPulls::hold(Pull pull) {
     auto node = std::move(spare.pulls.back());
     spare.pulls.pop_back();
     node.key() = id;
-    node.mapped() = std::move(pull);
+    Pull& room = node.mapped();
+    room.topic.assign(pull.topic);  // its room stays
+    room.connection = pull.connection;
+    room.queue_id = pull.queue_id;
+    room.offset = pull.offset;
+    room.deadline_ms = pull.deadline_ms;
+    room.filter = std::move(pull.filter);
+    room.resume = std::move(pull.resume);
+    room.dropped = std::move(pull.dropped);
     shard.pulls.insert(std::move(node));
   }
   return id;
 }
 
-HeldPulls::Pull HeldPulls::take(Shard& shard, Pulls::iterator at) {
+std::vector<HeldPulls::Taken> HeldPulls::taken_room() { return std::exchange(room_of<Taken>(), {}); }
+
+void HeldPulls::take(Shard& shard, Pulls::iterator at, std::vector<Taken>& to) {
   const Id id = at->first;
-  Pull pull = std::move(at->second);
+  Pull& pull = at->second;
+  to.push_back({pull.connection, std::move(pull.resume), std::move(pull.dropped)});
+  pull.filter = nullptr;
   Spare& spare = shard.spare;
-  keep(spare.pulls, shard.pulls.extract(at));
   if (auto node = shard.by_deadline.extract({pull.deadline_ms, id})) keep(spare.deadlines, std::move(node));
   remove_id(shard.by_queue, KeyView(pull.topic, pull.queue_id), id, spare.queues, spare.ids);
   remove_id(shard.by_connection, pull.connection, id, spare.connections, spare.ids);
-  held_.fetch_sub(1);
-  return pull;
+  keep(spare.pulls, shard.pulls.extract(at));
 }
 
-void HeldPulls::resume(std::vector<Pull> pulls) {
+void HeldPulls::resume(std::vector<Taken> pulls) {
+  held_.fetch_sub(pulls.size());
   for (auto& pull : pulls) post_(pull.connection, std::move(pull.resume));
+  pulls.clear();
+  if (pulls.capacity() <= kSpareMax) room_of<Taken>() = std::move(pulls);
 }
 
 void HeldPulls::wake(std::string_view topic, int32_t queue_id, Id id) {
-  std::vector<Pull> woken;
+  auto woken = taken_room();
   Shard& shard = shard_of(topic, queue_id);
   {
     std::lock_guard lock(shard.mutex);
-    if (auto at = shard.pulls.find(id); at != shard.pulls.end()) woken.push_back(take(shard, at));
+    if (auto at = shard.pulls.find(id); at != shard.pulls.end()) take(shard, at, woken);
   }
   resume(std::move(woken));
 }
 
 void HeldPulls::on_arrivals(const std::vector<store::Arrival>& arrivals) {
   if (held_.load(std::memory_order_relaxed) == 0) return;
-  std::vector<Pull> woken;
+  auto woken = taken_room();
   for (const auto& arrival : arrivals) {
     Shard& shard = shard_of(arrival.topic, arrival.queue_id);
     std::lock_guard lock(shard.mutex);
@@ -130,31 +150,34 @@ void HeldPulls::on_arrivals(const std::vector<store::Arrival>& arrivals) {
         pull.offset = arrival.max_offset;
         continue;
       }
-      woken.push_back(take(shard, at));
+      take(shard, at, woken);
     }
   }
   resume(std::move(woken));
 }
 
 void HeldPulls::expire(int64_t now_ms) {
-  std::vector<Pull> due;
+  auto due = taken_room();
   for (auto& shard : shards_) {
     std::lock_guard lock(shard.mutex);
     while (!shard.by_deadline.empty() && shard.by_deadline.begin()->first <= now_ms)
-      due.push_back(take(shard, shard.pulls.find(shard.by_deadline.begin()->second)));
+      take(shard, shard.pulls.find(shard.by_deadline.begin()->second), due);
   }
   resume(std::move(due));
 }
 
 void HeldPulls::connection_closed(remoting::ConnectionId connection) {
-  std::vector<Pull> dropped;  // destroyed without the lock
+  std::vector<Taken> gone;  // destroyed without the lock
   for (auto& shard : shards_) {
     std::lock_guard lock(shard.mutex);
     auto found = shard.by_connection.find(connection);
     if (found == shard.by_connection.end()) continue;
     const std::vector<Id> ids(found->second.begin(), found->second.end());
-    for (Id id : ids) dropped.push_back(take(shard, shard.pulls.find(id)));
+    for (Id id : ids) take(shard, shard.pulls.find(id), gone);
   }
+  held_.fetch_sub(gone.size());
+  for (auto& pull : gone)
+    if (pull.dropped) pull.dropped();
 }
 
 void HeldPulls::release_all() {

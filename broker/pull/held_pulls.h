@@ -35,6 +35,7 @@ class HeldPulls {
     int64_t deadline_ms = 0;        ///< of the clock that expire() is given
     store::TagsCodeFilter filter;   ///< empty: all
     std::function<void()> resume;   ///< runs the pull again and answers it
+    std::function<void()> dropped;  ///< instead of it, when the connection has closed; may be empty
   };
 
   HeldPulls(Post post, size_t pulls_max) : post_(std::move(post)), pulls_max_(pulls_max) {}
@@ -43,7 +44,7 @@ class HeldPulls {
 
   /// 0 when so many are held that no more may be. The caller then looks at the queue's end once more and calls
   /// wake(id) when that has moved, because the arrival may have been told before.
-  [[nodiscard]] Id hold(Pull pull);
+  [[nodiscard]] Id hold(Pull&& pull);
   /// Resumes one pull; nothing when it is gone already.
   void wake(std::string_view topic, int32_t queue_id, Id id);
 
@@ -98,9 +99,16 @@ class HeldPulls {
   static void remove_id(Map& map, const Of& key, Id id, std::vector<typename Map::node_type>& spare,
                         std::vector<Ids::node_type>& ids);
   [[nodiscard]] Shard& shard_of(std::string_view topic, int32_t queue_id);
+  /// What is left of a pull that was taken out.
+  struct Taken {
+    remoting::ConnectionId connection = 0;
+    std::function<void()> resume, dropped;
+  };
+  /// Room of the thread for pulls that it takes out; resume() gives it back.
+  static std::vector<Taken> taken_room();
   /// With the shard's lock held.
-  Pull take(Shard& shard, Pulls::iterator at);
-  void resume(std::vector<Pull> pulls);
+  static void take(Shard& shard, Pulls::iterator at, std::vector<Taken>& to);
+  void resume(std::vector<Taken> pulls);
 
   Post post_;
   std::atomic<size_t> pulls_max_;

@@ -187,6 +187,22 @@ struct BrokerStats::Impl {
     static thread_local const size_t index = threads.fetch_add(1, kRelaxed);
     return slots[index % slots.size()];
   }
+  std::shared_ptr<GroupSeries> got(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes,
+                                   int64_t time_ms) {
+    Slot& mine = slot();
+    mine.get_messages.fetch_add(messages, kRelaxed);
+    mine.get_bytes.fetch_add(bytes, kRelaxed);
+    mine.found.fetch_add(1, kRelaxed);
+    raise_to(get_time_max, time_ms);
+    broker_get.add(messages);
+    static thread_local std::string key;  // kept for its room
+    key.assign(topic).append(1, '@').append(group);
+    auto series = groups.find(key);
+    if (series == nullptr) series = groups.find_or_add(key, now_ms());
+    series->get_nums.add(messages);
+    series->get_size.add(bytes);
+    return series;
+  }
   Sums sums() const {
     Sums sums;
     for (const auto& s : slots) {
@@ -258,17 +274,12 @@ void BrokerStats::on_put(TopicCounters& counters, std::string_view topic, int64_
 
 void BrokerStats::on_get(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes,
                          int64_t time_ms) {
-  Slot& slot = impl_->slot();
-  slot.get_messages.fetch_add(messages, kRelaxed);
-  slot.get_bytes.fetch_add(bytes, kRelaxed);
-  slot.found.fetch_add(1, kRelaxed);
-  raise_to(impl_->get_time_max, time_ms);
-  impl_->broker_get.add(messages);
-  const std::string key = topic_at_group(topic, group);
-  auto series = impl_->groups.find(key);
-  if (series == nullptr) series = impl_->groups.find_or_add(key, impl_->now_ms());
-  series->get_nums.add(messages);
-  series->get_size.add(bytes);
+  impl_->got(group, topic, messages, bytes, time_ms);
+}
+
+void BrokerStats::on_pull(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes,
+                          int64_t time_ms, int64_t latency_ms) {
+  impl_->got(group, topic, messages, bytes, time_ms)->get_latency.add(latency_ms);
 }
 
 void BrokerStats::on_get_miss() { impl_->slot().missed.fetch_add(1, kRelaxed); }

@@ -47,6 +47,9 @@ class BrokerStats {
   void on_put(TopicCounters& counters, std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms);
   /// A pull answered with messages.
   void on_get(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms);
+  /// on_get() and on_get_latency() in one.
+  void on_pull(std::string_view group, std::string_view topic, int64_t messages, int64_t bytes, int64_t time_ms,
+               int64_t latency_ms);
   /// A pull answered without.
   void on_get_miss();
   /// A message sent back by a consumer.

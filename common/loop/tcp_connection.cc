@@ -370,11 +370,13 @@ void TcpConnection::resume_reading() {
 
 void TcpConnection::write(std::vector<SharedBytes> parts) {
   if (!state_ || state_->closing) return;
-  for (auto& part : parts) {
-    if (part.empty()) continue;
-    state_->unsent_bytes += part.size();
-    state_->unsent.push_back(std::move(part));
-  }
+  for (auto& part : parts) write(std::move(part));
+}
+
+void TcpConnection::write(SharedBytes part) {
+  if (!state_ || state_->closing || part.empty()) return;
+  state_->unsent_bytes += part.size();
+  state_->unsent.push_back(std::move(part));
   state_->want_flush();
 }
 

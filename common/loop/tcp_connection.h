@@ -46,6 +46,7 @@ class TcpConnection {
   /// Queues the parts in order and keeps their owners until they are written. They leave with one system
   /// call at the end of the loop's turn, or at once by flush().
   void write(std::vector<SharedBytes> parts);
+  void write(SharedBytes part);
   /// The same with one part, of which a copy is made in room that the loop's connections share.
   void write_copy(std::string_view bytes);
   void flush();

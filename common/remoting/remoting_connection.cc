@@ -206,11 +206,13 @@ void RemotingConnection::send(const Command& command, Written written) {
   check_unsent();
 }
 
-void RemotingConnection::send_frame(std::string_view frame) {
+void RemotingConnection::send_frame(std::string_view frame, std::vector<SharedBytes>* body) {
   if (!tcp_) return;
   counters_->frames_out.fetch_add(1, std::memory_order_relaxed);
   last_activity_ms_ = loop_.turn_time_ms();
   tcp_->write_copy(frame);
+  if (body != nullptr)
+    for (auto& part : *body) tcp_->write(std::move(part));
   check_unsent();
 }
 

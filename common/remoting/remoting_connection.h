@@ -56,7 +56,9 @@ class RemotingConnection {
   using Written = std::function<void(Status)>;
   void send(const Command& command, Written written = nullptr);
   /// The same with a whole encoded frame, which is copied.
-  void send_frame(std::string_view frame);
+  void send_frame(std::string_view frame) { send_frame(frame, nullptr); }
+  /// The same, and behind it the parts of `body`, which are taken out and not copied; nullptr: none.
+  void send_frame(std::string_view frame, std::vector<SharedBytes>* body);
   /// Puts the bytes of a request that is answered later on the budget; for on_frame.
   void hold(size_t frame_bytes);
   /// Sends a request under an opaque of its own; `done` comes once, on the loop.

@@ -45,10 +45,10 @@ struct RemotingServer::Impl {
     void hold(ConnectionId id, size_t frame_bytes) override {
       if (auto* connection = find(id)) connection->hold(frame_bytes);
     }
-    void send(ConnectionId id, std::string_view frame, size_t held_bytes) override {
+    void send(ConnectionId id, std::string_view frame, std::vector<SharedBytes>* body, size_t held_bytes) override {
       auto* connection = find(id);
       if (connection == nullptr) return;
-      if (!frame.empty()) connection->send_frame(frame);
+      if (!frame.empty()) connection->send_frame(frame, body);
       if (held_bytes > 0) connection->release(held_bytes);
     }
   };

@@ -62,7 +62,9 @@ class QuickReply {
   class Sender {
    public:
     virtual void hold(ConnectionId connection, size_t frame_bytes) = 0;
-    virtual void send(ConnectionId connection, std::string_view frame, size_t held_bytes) = 0;
+    /// `body`, which may be nullptr: parts behind the frame's bytes, which are taken out.
+    virtual void send(ConnectionId connection, std::string_view frame, std::vector<SharedBytes>* body,
+                      size_t held_bytes) = 0;
 
    protected:
     ~Sender() = default;
@@ -74,7 +76,11 @@ class QuickReply {
     held_ = true;
     sender_->hold(connection_, frame_bytes_);
   }
-  void send(std::string_view frame) { sender_->send(connection_, frame, held_ ? frame_bytes_ : 0); }
+  void send(std::string_view frame) { sender_->send(connection_, frame, nullptr, held_ ? frame_bytes_ : 0); }
+  /// `head`: the frame up to its body, whose parts are taken out of `body`.
+  void send(std::string_view head, std::vector<SharedBytes>& body) {
+    sender_->send(connection_, head, &body, held_ ? frame_bytes_ : 0);
+  }
   /// Of a held one-way request.
   void release() { send({}); }
 

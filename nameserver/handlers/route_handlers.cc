@@ -1,7 +1,15 @@
 #include "nameserver/handlers/route_handlers.h"
 
+#include <fmt/format.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "common/base/bytes.h"
 #include "common/remoting/bodies/kv_bodies.h"
 #include "common/remoting/bodies/route_bodies.h"
+#include "common/remoting/command_codec.h"
 
 namespace apogee::nameserver {
 namespace {
@@ -10,6 +18,8 @@ using remoting::Command;
 
 /// First header version (V4_9_4) of clients that read standard JSON here.
 constexpr int32_t kStandardJsonVersion = 401;
+/// Up to this size a route goes out as a copy, with the answers beside it; larger ones as what is kept.
+constexpr size_t kCopiedBytesMax = 2'048;
 
 Command topic_list(const Command& request, std::vector<std::string> topics, std::string broker_address = {}) {
   return reply_with_body(request, remoting::encode(remoting::TopicList{std::move(topics), std::move(broker_address)}));
@@ -45,6 +55,53 @@ Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) c
   if (!route) return unknown();
   route->order_topic_conf = order;
   return reply_with_body(request, standard ? remoting::encode(*route) : remoting::encode_for_old_clients(*route));
+}
+
+std::string RouteHandlers::answer_tail() {
+  const std::string text = remoting::encode_header(Command());
+  return text.substr(text.find(",\"serializeTypeCurrentRPC\""));
+}
+
+bool RouteHandlers::quick_route(const remoting::HeaderView& header, remoting::QuickReply reply) const {
+  if (header.binary || header.code != static_cast<int32_t>(remoting::RequestCode::kGetRouteinfoByTopic) ||
+      (header.flag & remoting::kOnewayFlag) != 0 || config_.need_wait_for_service || config_.order_message_enable)
+    return false;
+  std::string_view topic;
+  bool standard = header.version >= kStandardJsonVersion;
+  for (size_t i = 0; i < header.field_count; ++i) {
+    const auto& field = header.fields[i];
+    if (field.name == "topic") {
+      if (field.escaped) return false;
+      topic = field.value;
+    } else if (field.name == "acceptStandardJsonOnly") {
+      if (field.escaped || (field.value != "true" && field.value != "false")) return false;
+      standard = header.version >= kStandardJsonVersion || field.value == "true";
+    }
+  }
+  if (topic.empty()) return false;
+  const auto body =
+      routes_.encoded_route(topic, config_.support_acting_master,
+                            standard ? RouteTable::RouteForm::kStandard : RouteTable::RouteForm::kForOldClients);
+  if (!body) return false;
+  constexpr size_t kHeadBytes = 8;
+  static thread_local std::string frame;  // kept for its room
+  frame.assign(kHeadBytes, '\0');
+  frame += "{\"code\":0,\"flag\":1,\"language\":\"CPP\",\"opaque\":";
+  const fmt::format_int opaque(header.opaque);
+  frame.append(opaque.data(), opaque.size());
+  frame += answer_tail_;
+  store_be<uint32_t>(frame.data() + sizeof(uint32_t), static_cast<uint32_t>(frame.size() - kHeadBytes));
+  store_be<uint32_t>(frame.data(), static_cast<uint32_t>(frame.size() - sizeof(uint32_t) + body->size()));
+  if (body->size() <= kCopiedBytesMax) {
+    frame += body->bytes;
+    reply.send(frame);
+  } else {
+    static thread_local std::vector<SharedBytes> parts;
+    parts.assign(1, *body);
+    reply.send(frame, parts);
+    parts.clear();
+  }
+  return true;
 }
 
 Command RouteHandlers::cluster_info(const Caller& /*caller*/, const Command& request) const {

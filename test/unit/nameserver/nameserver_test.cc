@@ -14,6 +14,7 @@
 #include "common/remoting/rpc_client.h"
 #include "nameserver/kv_config.h"
 #include "test/support/catch.h"
+#include "test/support/raw_client.h"
 
 using namespace apogee;
 using namespace apogee::nameserver;
@@ -173,4 +174,85 @@ TEST_CASE("NameServer: conf/namesrv.conf is loaded", "[nameserver]") {
   INFO((status ? std::string() : status.error().message));
   REQUIRE(status.has_value());
   REQUIRE(table.take_notices().empty());
+}
+
+namespace {
+
+/// A route query as a client writes it; with `unusual` the header has a space more, which the short way leaves to the
+/// long one.
+std::string query_of(const std::string& fields, int version, bool unusual) {
+  const std::string header = std::string(unusual ? "{ " : "{") + "\"code\":105,\"extFields\":{" + fields +
+                             "},\"flag\":0,\"language\":\"JAVA\",\"opaque\":9,\"serializeTypeCurrentRPC\":\"JSON\"," +
+                             "\"version\":" + std::to_string(version) + "}";
+  std::string frame;
+  append_be<uint32_t>(frame, static_cast<uint32_t>(4 + header.size()));
+  append_be<uint32_t>(frame, static_cast<uint32_t>(header.size()));
+  return frame + header;
+}
+
+Command both_ways(apogee::test::RawClient& client, const std::string& fields, int version = 435) {
+  std::vector<Command> answers;
+  for (bool unusual : {false, true}) {
+    client.send_bytes(query_of(fields, version, unusual));
+    auto answer = client.receive();
+    REQUIRE(answer);
+    answers.push_back(std::move(*answer));
+  }
+  CHECK(answers[0].code == answers[1].code);
+  CHECK(answers[0].opaque == 9);
+  CHECK(answers[1].opaque == 9);
+  CHECK(answers[0].flag == answers[1].flag);
+  CHECK(answers[0].version == answers[1].version);
+  CHECK(answers[0].language == answers[1].language);
+  CHECK(answers[0].remark == answers[1].remark);
+  CHECK(answers[0].ext.size() == answers[1].ext.size());
+  CHECK(answers[0].body.bytes == answers[1].body.bytes);
+  return answers[0];
+}
+
+}  // namespace
+
+TEST_CASE("NameServer: the short way of a route query answers as the long one", "[nameserver][quick_route]") {
+  Running running;
+  REQUIRE(running.server->start());
+  apogee::test::RawClient client(running.server->port());
+  const std::string topic = "\"topic\":\"T\"";
+  CHECK(both_ways(client, topic).code == remoting::response_code::kTopicNotExist);
+  Peer broker, other;
+  REQUIRE(broker.ask(running.address(), registration("127.0.0.1:10911", nullptr)).code == 0);
+  const auto routes_of = [&](const std::string& fields, int version) {
+    auto answer = both_ways(client, fields, version);
+    CHECK(answer.code == 0);
+    return std::string(answer.body.bytes);
+  };
+  const auto standard = routes_of(topic, 435), old = routes_of(topic, 300);
+  CHECK(standard != old);
+  CHECK(routes_of(topic + ",\"acceptStandardJsonOnly\":\"true\"", 300) == standard);
+  CHECK(routes_of(topic + ",\"acceptStandardJsonOnly\":\"TRUE\"", 300) == standard);
+  CHECK(routes_of("\"acceptStandardJsonOnly\":\"false\",\"more\":null," + topic, 300) == old);
+  CHECK(routes_of("\"topic\":\"none\"," + topic, 435) == standard);
+  CHECK(routes_of("\"topic\":\"\\u0054\"", 435) == standard);
+  for (const char* fields : {"", "\"topic\":\"\"", "\"topic\":\"V\"", "\"topic\":null", "\"Topic\":\"T\""})
+    CHECK(both_ways(client, fields).code != 0);
+  auto binary = route_request();
+  binary.serialize = remoting::SerializeType::kRocketMq;
+  binary.version = 435;
+  auto in_binary = client.call(std::move(binary));
+  REQUIRE(in_binary);
+  CHECK(in_binary->serialize == remoting::SerializeType::kRocketMq);
+  CHECK(in_binary->body.bytes == standard);
+  // What changes is told at once.
+  REQUIRE(other.ask(running.address(), registration("127.0.0.2:10911", nullptr)).code == 0);
+  CHECK(routes_of(topic, 435) != standard);
+  auto gone = Command::request(RequestCode::kDeleteTopicInNamesrv);
+  gone.ext.set("topic", "U");
+  REQUIRE(other.ask(running.address(), std::move(gone)).code == 0);
+  CHECK(both_ways(client, "\"topic\":\"U\"").code == remoting::response_code::kTopicNotExist);
+  CHECK(both_ways(client, topic).code == 0);
+  running.config.support_acting_master.set(true);
+  CHECK(both_ways(client, topic).code == 0);
+  running.config.order_message_enable.set(true);
+  CHECK(both_ways(client, topic).code == 0);
+  running.config.need_wait_for_service.set(true);
+  CHECK(both_ways(client, topic).code == remoting::response_code::kSystemError);
 }

@@ -55,3 +55,64 @@ TEST_CASE("MessageStore: while somebody waits, who appends adds to the queue bef
   CHECK((*again)->max_offset("T", 0) == 35);
   CHECK((*again)->queue_entries("T", 0, 0, 100).size() == 35);
 }
+
+TEST_CASE("MessageStore: who reads in small steps sees what is there, whatever is written meanwhile",
+          "[store][queues]") {
+  Directory directory;
+  Running running(small_options(directory.path));
+  int64_t written = 0;
+  const auto write = [&](int64_t count) {
+    for (int64_t i = 0; i < count; ++i) REQUIRE(put(*running.store, "T", 0, std::to_string(written++)).stored());
+    REQUIRE(running.wait_for("T-0", written));
+  };
+  GetLimits limits;
+  GetResult got;
+  QueueOffset next = 0;
+  int64_t number = 0;  // of the message that comes next
+  const auto read = [&](int32_t count) {
+    limits.count_max = count;
+    limits.joined = count % 2 == 0;
+    running.store->get_into("T", 0, next, limits, {}, got);
+    if (got.status != GetStatus::kFound) return 0;
+    CHECK(got.next_begin_offset == next + got.messages);
+    int32_t seen = 0;
+    for (const auto& part : got.records)
+      for (std::string_view rest = part.bytes; !rest.empty(); ++seen) {
+        auto record = message::decode_record(rest);
+        REQUIRE(record);
+        CHECK(record->body == std::to_string(number++));
+        CHECK(record->queue_offset == next + seen);
+        if (seen + 1 == got.messages) CHECK(got.last_record == record->bytes);
+        rest.remove_prefix(record->bytes.size());
+      }
+    CHECK(seen == got.messages);
+    next = got.next_begin_offset;
+    return seen;
+  };
+  write(700);
+  for (int32_t count : {1, 2, 3, 32, 32, 32, 7, 64, 65, 100, 32, 31, 32, 32}) CHECK(read(count) == count);
+  write(300);
+  while (read(17) > 0) {
+  }
+  CHECK(next == written);
+  // Back to the beginning, and here and there.
+  for (QueueOffset from : {0, 500, 20, 52, 84, 999, 0}) {
+    next = number = from;
+    CHECK(read(32) == std::min<int64_t>(32, written - from));
+    if (next < written) CHECK(read(32) > 0);
+  }
+  // The same queue with other messages: those of before are gone.
+  next = number = 64;
+  CHECK(read(32) == 32);
+  CHECK(read(32) == 32);
+  running.store->delete_topic("T");
+  write(200);
+  limits.count_max = 32;
+  running.store->get_into("T", 0, 128, limits, {}, got);
+  CHECK(got.status == GetStatus::kOffsetTooSmall);
+  next = number = got.min_offset;
+  CHECK(number == 1'000);
+  while (read(32) > 0) {
+  }
+  CHECK(next == written);
+}

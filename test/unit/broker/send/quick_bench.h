@@ -14,6 +14,7 @@
 #include "test/support/sanitizers.h"
 #include "test/support/wait.h"
 #include "test/unit/broker/support/handler_bench.h"
+#include "test/unit/broker/support/running_broker.h"
 
 namespace apogee::broker::test {
 
@@ -21,28 +22,6 @@ namespace apogee::broker::test {
 /// What the threads of the IO loops have asked the allocator for, in all of this program.
 int64_t io_allocations_so_far();
 #endif
-
-struct RunningBroker {
-  Logger quiet;
-  BrokerConfig config;
-  config::ConfigTable table;
-  std::unique_ptr<Broker> broker;
-
-  explicit RunningBroker(const std::string& root, store::FlushDiskType flush = store::FlushDiskType::kAsync,
-                         int disk_used_percent_max = 100) {
-    add_rows(table, config);
-    config.broker_name = "broker-a";
-    config.bind_address = config.broker_ip1 = "127.0.0.1";
-    config.listen_port = 0;
-    config.namesrv_addr.set("");
-    config.store_root = root;
-    config.commit_log_file_bytes = 64 << 20;
-    config.flush_disk_type = flush;
-    config.disk_used_percent_max = disk_used_percent_max;
-    broker = std::make_unique<Broker>(config, table, "", quiet);
-    REQUIRE(broker->start());
-  }
-};
 
 inline std::string properties_of(int number) {
   return "UNIQ_KEY\\u00017F0000010A3C18B4AAC2" + std::to_string(100'000'000 + number) +
