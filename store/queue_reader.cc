@@ -57,14 +57,6 @@ bool stretches_in_memory(const io::MappedRegion& map, int64_t readable, int64_t&
   return true;
 }
 
-/// Whether these are the bytes of a whole record that lies here and says that it belongs there.
-bool is_placed(std::string_view bytes, LogOffset at, int32_t queue_id, QueueOffset offset) {
-  return bytes.size() >= message::kRecordBytesMin && load_be<uint32_t>(bytes.data()) == bytes.size() &&
-         load_be<int32_t>(bytes.data() + message::kQueueIdPosition) == queue_id &&
-         load_be<int64_t>(bytes.data() + message::kQueueOffsetPosition) == offset &&
-         load_be<int64_t>(bytes.data() + message::kPhysicalOffsetPosition) == at;
-}
-
 }  // namespace
 
 std::string_view QueueReader::bytes_of(Cursor& cursor, const QueueEntry& entry) const {
@@ -93,10 +85,10 @@ QueueReader::Found QueueReader::look_up(Cursor& cursor, const QueueEntry& entry,
                                         int32_t queue_id, QueueOffset offset, std::string_view& record) const {
   if (is_blank(entry)) return Found::kGone;
   record = bytes_of(cursor, entry);
-  if (is_placed(record, entry.physical_offset, queue_id, offset) &&
-      (entry.physical_offset >= checked_below_ ||
-       is_record_of(record, entry.physical_offset, topic, queue_id, offset, true)))
-    return Found::kMessage;
+  const bool is_there = entry.physical_offset < checked_below_
+                            ? is_record_of(record, entry.physical_offset, topic, queue_id, offset)
+                            : is_placed(record, entry.physical_offset, queue_id, offset);
+  if (is_there) return Found::kMessage;
   // A file that retention has taken away since the entry was read.
   return entry.physical_offset > 0 && entry.physical_offset < parts_.log.begin() ? Found::kGone : Found::kWrong;
 }
@@ -290,7 +282,7 @@ void QueueReader::repair_run(const Place& place, const std::function<bool()>& st
         auto record = message::decode_record(file->bytes_from(at));
         if (record && record->queue_id == queue_id && record->topic == topic && record->queue_offset >= first &&
             record->queue_offset <= last && has_queue_entry(record->sys_flag) &&
-            is_record_of(record->bytes, at, topic, queue_id, record->queue_offset, true))
+            is_record_of(record->bytes, at, topic, queue_id, record->queue_offset))
           found[record->queue_offset] = {at, static_cast<int32_t>(position.bytes), parts_.tags_code_of(*record)};
       }
       at += position.bytes;

@@ -220,13 +220,8 @@ LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_
 }
 
 bool is_record_of(std::string_view bytes, LogOffset offset, std::string_view topic, int32_t queue_id,
-                  QueueOffset queue_offset, bool check_crc) {
-  if (bytes.size() < message::kRecordBytesMin || load_be<int32_t>(bytes.data()) != static_cast<int64_t>(bytes.size()) ||
-      load_be<int32_t>(bytes.data() + message::kQueueIdPosition) != queue_id ||
-      load_be<int64_t>(bytes.data() + message::kQueueOffsetPosition) != queue_offset ||
-      load_be<int64_t>(bytes.data() + message::kPhysicalOffsetPosition) != offset)
-    return false;
-  if (!check_crc) return true;
+                  QueueOffset queue_offset) {
+  if (!is_placed(bytes, offset, queue_id, queue_offset)) return false;
   auto record = message::decode_record(bytes);
   return record && record->topic == topic && is_as_written(*record);
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "apogee/result.h"
+#include "common/base/bytes.h"
 #include "common/base/logger.h"
 #include "common/message/message_record.h"
 #include "store/checkpoint.h"
@@ -28,10 +29,17 @@ struct LogPosition {
 [[nodiscard]] LogPosition look_at(std::string_view rest_of_file, LogOffset offset, bool check_crc,
                                   message::RecordView* record = nullptr);
 
-/// Whether the bytes are that record of that queue; with `check_crc` also whether its body is the one it was written
-/// with. Reads one cache line, or with check_crc all.
+/// Whether these are the bytes of a whole record that lies here and says that it belongs there. Reads one cache line.
+[[nodiscard]] inline bool is_placed(std::string_view bytes, LogOffset offset, int32_t queue_id,
+                                    QueueOffset queue_offset) {
+  return bytes.size() >= message::kRecordBytesMin && load_be<uint32_t>(bytes.data()) == bytes.size() &&
+         load_be<int32_t>(bytes.data() + message::kQueueIdPosition) == queue_id &&
+         load_be<int64_t>(bytes.data() + message::kQueueOffsetPosition) == queue_offset &&
+         load_be<int64_t>(bytes.data() + message::kPhysicalOffsetPosition) == offset;
+}
+/// Whether they are that record of that queue, and its body the one it was written with. Reads all of it.
 [[nodiscard]] bool is_record_of(std::string_view bytes, LogOffset offset, std::string_view topic, int32_t queue_id,
-                                QueueOffset queue_offset, bool check_crc);
+                                QueueOffset queue_offset);
 
 /// The first position in [from, end), within the file, where a whole record stands: magic, stored physical offset and
 /// CRC agree. Nothing at or behind `end` is read: it may be written to. -1: there is none. Error: kIo.

@@ -164,6 +164,15 @@ GetResult SlaveStore::get(std::string_view topic, int32_t queue_id, QueueOffset 
   return with(GetResult(), [&](auto& store) { return store.get(topic, queue_id, offset, limits, filter); });
 }
 
+void SlaveStore::get_into(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                          const TagsCodeFilter& filter, GetResult& to) {
+  const bool open = with(false, [&](auto& store) {
+    store.get_into(topic, queue_id, offset, limits, filter, to);
+    return true;
+  });
+  if (!open) to = {};
+}
+
 QueueOffset SlaveStore::max_offset(std::string_view topic, int32_t queue_id) {
   return with(QueueOffset{0}, [&](auto& store) { return store.max_offset(topic, queue_id); });
 }

@@ -34,6 +34,8 @@ class SlaveStore final : public MessageStore {
   void append_batch(const MessageDraft& draft, PutCallback done) override { append(draft, std::move(done)); }
   GetResult get(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
                 const TagsCodeFilter& filter) override;
+  void get_into(std::string_view topic, int32_t queue_id, QueueOffset offset, const GetLimits& limits,
+                const TagsCodeFilter& filter, GetResult& to) override;
   QueueOffset max_offset(std::string_view topic, int32_t queue_id) override;
   QueueOffset min_offset(std::string_view topic, int32_t queue_id) override;
   QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) override;

@@ -103,6 +103,25 @@ struct Pair {
 
 }  // namespace
 
+TEST_CASE("A slave reads as its master does, also what follows one another as one part", "[store][ha]") {
+  Pair pair;
+  for (int i = 0; i < 3; ++i) put(*pair.master.running.store, "T", 1, body(i, "in a row"), key(i));
+  REQUIRE(copy_log(pair.master.log(), pair.log()));
+  REQUIRE(pair.slave->wait_for("T-1", kMessages / 3 + 3));
+  GetLimits limits;
+  limits.joined = true;
+  GetResult of_master, of_slave;
+  of_slave.bytes = 7;  // from a read before
+  pair.master.running.store->get_into("T", 1, kMessages / 3, limits, {}, of_master);
+  pair.store().get_into("T", 1, kMessages / 3, limits, {}, of_slave);
+  REQUIRE(of_slave.records.size() == 1);
+  CHECK(of_slave.records[0].bytes == of_master.records.at(0).bytes);
+  CHECK(of_slave.messages == 3);
+  CHECK(of_slave.bytes == of_master.bytes);
+  CHECK(of_slave.last_record == of_master.last_record);
+  CHECK(of_slave.last_record.size() < of_slave.records[0].size());
+}
+
 TEST_CASE("Truncation: what another master has given instead takes the place of what is cut", "[store][ha][cut]") {
   Pair pair;
   const int kept = GENERATE(150, 60, 299);
