@@ -288,18 +288,20 @@ void TopicTable::touch(Done done) {
 void TopicTable::run_writer() {
   for (;;) {
     std::vector<Change> changes;
+    ChangeListener listener;
     {
       std::unique_lock lock(queue_mutex_);
       queue_filled_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
       if (queue_.empty()) return;
       changes.swap(queue_);
+      listener = listener_;
     }
-    apply(std::move(changes));
+    apply(std::move(changes), listener);
   }
 }
 
 // Only this thread changes the table, so what it has read stays true until it publishes.
-void TopicTable::apply(std::vector<Change> changes) {
+void TopicTable::apply(std::vector<Change> changes, const ChangeListener& listener) {
   auto next = std::make_shared<Table>(*snapshot());
   std::vector<std::string> changed;
   std::vector<Status> results(changes.size());
@@ -352,14 +354,14 @@ void TopicTable::apply(std::vector<Change> changes) {
   // Whoever waits for the NameServers is told by the listener; the others now.
   std::vector<std::pair<Done, Status>> later;
   for (size_t i = 0; i < changes.size(); ++i) {
-    if (changes[i].until == Until::kRegistered && listener_ && !changed.empty() && results[i]) {
+    if (changes[i].until == Until::kRegistered && listener && !changed.empty() && results[i]) {
       later.emplace_back(std::move(changes[i].done), std::move(results[i]));
     } else {
       changes[i].done(std::move(results[i]));
     }
   }
-  if (changed.empty() || !listener_) return;
-  listener_(changed, [later = std::make_shared<decltype(later)>(std::move(later))] {
+  if (changed.empty() || !listener) return;
+  listener(changed, [later = std::make_shared<decltype(later)>(std::move(later))] {
     for (auto& [done, status] : *later) done(std::move(status));
   });
 }

@@ -63,8 +63,11 @@ class TopicTable {
   TopicTable(const TopicTable&) = delete;
   TopicTable& operator=(const TopicTable&) = delete;
 
-  /// Before other threads use the table.
-  void set_change_listener(ChangeListener listener) { listener_ = std::move(listener); }
+  /// Told of what is asked for from now on. Before other threads ask for changes.
+  void set_change_listener(ChangeListener listener) {
+    std::lock_guard lock(queue_mutex_);
+    listener_ = std::move(listener);
+  }
 
   /// Reads the file, or its .bak where it is missing or bad; adds the built-in topics that are not there.
   /// Errors: kCorrupt when there is a file but neither it nor the .bak can be read; kIo.
@@ -126,14 +129,14 @@ class TopicTable {
   void submit(Change change);
   void submit_config(TopicConfig config, bool only_if_absent, Until until, Done done);
   void run_writer();
-  void apply(std::vector<Change> changes);
+  void apply(std::vector<Change> changes, const ChangeListener& listener);
 
   const Options options_;
   const Logger& logger_;
   const NowMs now_ms_;
   std::set<std::string, std::less<>> system_topics_;  // constant after construction
   std::string other_members_;                         // of the file; constant after load()
-  ChangeListener listener_;
+  ChangeListener listener_;                           // guarded by queue_mutex_
   std::atomic<bool> auto_create_;
   std::atomic<bool> read_only_{false};
 

@@ -169,3 +169,28 @@ TEST_CASE("a change waits for the listener only when it is to", "[broker][topics
   finish();
   CHECK(done);
 }
+
+TEST_CASE("a listener is told of what is asked for after it is set, not of what is just being saved",
+          "[broker][topics]") {
+  for (int i = 0; i < 50; ++i) {
+    Logger quiet;
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<std::string> told;
+    TopicTable table({}, quiet);
+    REQUIRE(table.put(topic("Before"), TopicTable::Until::kSaved));
+    // The writer has answered, and is not through with the change.
+    table.set_change_listener([&](const std::vector<std::string>& names, const std::function<void()>& finished) {
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+        told.insert(told.end(), names.begin(), names.end());
+        changed.notify_all();
+      }
+      finished();
+    });
+    REQUIRE(table.put(topic("After"), TopicTable::Until::kSaved));
+    std::unique_lock<std::mutex> lock(mutex);
+    REQUIRE(changed.wait_for(lock, std::chrono::seconds(10), [&] { return !told.empty(); }));
+    CHECK(told == std::vector<std::string>{"After"});
+  }
+}
