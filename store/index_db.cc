@@ -180,7 +180,7 @@ rocksdb::Options db_options(const IndexDb::Options& options) {
   // No resuming behind our back: see IndexDb::background_error().
   db.max_bgerror_resume_count = 0;
   db.max_open_files = 256;
-  db.max_file_opening_threads = 1;  // sixteen at most are opened ahead; threads cost more to start
+  db.max_file_opening_threads = 1;           // sixteen at most are opened ahead; threads cost more to start
   db.compression = rocksdb::kNoCompression;  // hashes do not compress
   db.periodic_compaction_seconds = kCompactAtLeastEachSeconds;
   db.prefix_extractor.reset(rocksdb::NewFixedPrefixTransform(kHashBytes));
