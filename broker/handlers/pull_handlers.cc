@@ -344,7 +344,7 @@ bool PullOperation::hold(Pull& pull, store::QueueOffset end) {
     held.dropped = [&pull] { pull.dropped(); };
   }
   const auto id = parts_.held.hold(std::move(held));
-  held.resume = nullptr;
+  held.resume = nullptr;  // NOLINT(bugprone-use-after-move): when it was not taken it must not keep the pull alive
   if (id == 0) return false;
   // A message that arrived since the read was told to nobody.
   if (parts_.store.max_offset(topic, queue_id) > end) parts_.held.wake(topic, queue_id, id);

@@ -272,7 +272,7 @@ bool QuickPull::Lane::take(const remoting::Caller& caller, const remoting::Heade
   return true;
 }
 
-QuickPull::QuickPull(Parts parts) : parts_(std::move(parts)) {
+QuickPull::QuickPull(Parts parts) : parts_(parts) {
   for (size_t i = 0; i < parts_.loops; ++i) lanes_.push_back(std::make_unique<Lane>(parts_));
 }
 
