@@ -24,7 +24,8 @@ constexpr auto kGatherMax = std::chrono::milliseconds(2);
 void Flusher::start(std::function<void()> flushed, std::function<void(const Error&)> failed) {
   flushed_ = std::move(flushed);
   failed_ = std::move(failed);
-  write_back_from_ = ends_.end.load();
+  write_back_from_ = looked_end_ = ends_.end.load();
+  looked_time_ = ends_.end_time_ms;
   last_sync_ = std::chrono::steady_clock::now();
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), "flusher");

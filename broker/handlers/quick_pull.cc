@@ -2,13 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <charconv>
 #include <exception>
 #include <optional>
 #include <string>
 #include <utility>
 
 #include "common/base/bytes.h"
+#include "common/base/decimal.h"
 #include "common/loop/event_loop.h"
 #include "common/message/sys_flag.h"
 #include "common/remoting/command_codec.h"
@@ -56,12 +56,6 @@ constexpr Name kNames[] = {{"consumerGroup", kGroup},
                            {"expressionType", kExpressionType},
                            {"maxMsgBytes", kBytesMax}};
 
-template <typename Int>
-bool to_number(std::string_view text, Int& to) {
-  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), to);
-  return error == std::errc() && end == text.data() + text.size();
-}
-
 /// Not nothing, and not white space in front, so that trim() would leave something of it.
 bool is_text(std::string_view value) { return !value.empty() && value.front() > ' '; }
 
@@ -70,16 +64,16 @@ bool read_field(Field field, std::string_view value, PullFields& to, std::string
   switch (field) {
     case kGroup: group = value; return is_text(value);
     case kTopic: topic = value; return is_text(value);
-    case kQueueId: return to_number(value, to.queue_id);
-    case kQueueOffset: return to_number(value, to.queue_offset);
-    case kCountMax: return to_number(value, to.count_max) && to.count_max >= 1;
-    case kSysFlag: return to_number(value, to.sys_flag);
-    case kCommitOffset: return to_number(value, to.commit_offset);
-    case kSuspend: return to_number(value, to.suspend_ms);
-    case kSubVersion: return to_number(value, to.subscription_version);
+    case kQueueId: return read_decimal(value, to.queue_id);
+    case kQueueOffset: return read_decimal(value, to.queue_offset);
+    case kCountMax: return read_decimal(value, to.count_max) && to.count_max >= 1;
+    case kSysFlag: return read_decimal(value, to.sys_flag);
+    case kCommitOffset: return read_decimal(value, to.commit_offset);
+    case kSuspend: return read_decimal(value, to.suspend_ms);
+    case kSubVersion: return read_decimal(value, to.subscription_version);
     case kSubscription: subscription = value; return is_text(value);
     case kExpressionType: expression_type = value; return is_text(value);
-    case kBytesMax: return to_number(value, to.bytes_max);
+    case kBytesMax: return read_decimal(value, to.bytes_max);
     case kNeeded: break;
   }
   return false;
