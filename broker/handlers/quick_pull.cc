@@ -7,7 +7,6 @@
 #include <string>
 #include <utility>
 
-#include "common/base/bytes.h"
 #include "common/base/decimal.h"
 #include "common/loop/event_loop.h"
 #include "common/message/sys_flag.h"
@@ -19,7 +18,6 @@ namespace code = remoting::response_code;
 
 namespace {
 
-constexpr size_t kHeadBytes = 8;
 /// Room of pulls that were held at once, which is kept when they are answered; each some hundred bytes.
 constexpr size_t kIdleKeptMax = 256;
 
@@ -125,10 +123,8 @@ class QuickPull::Lane {
   explicit Lane(const Parts& parts)
       : parts_(parts),
         served_(parts.requests.requests_of(remoting::RequestCode::kPullMessage)),
-        refused_(parts.requests.refused_of(remoting::RequestCode::kPullMessage)) {
-    const std::string text = remoting::encode_header(remoting::Command());
-    answer_tail_ = text.substr(text.find(",\"serializeTypeCurrentRPC\""));
-  }
+        refused_(parts.requests.refused_of(remoting::RequestCode::kPullMessage)),
+        answer_tail_(remoting::json_header_tail()) {}
 
   bool take(const remoting::Caller& caller, const remoting::HeaderView& header, remoting::QuickReply& reply);
 
@@ -159,7 +155,8 @@ class QuickPull::Lane {
 
   const Parts& parts_;
   std::atomic<uint64_t>&served_, &refused_;
-  std::string answer_tail_, answer_;
+  const std::string answer_tail_;
+  std::string answer_;
   Asked* current_ = nullptr;  ///< it was started, and has not been answered since
   std::vector<std::unique_ptr<Asked>> all_;
   std::vector<Asked*> free_;
@@ -200,7 +197,7 @@ void QuickPull::Lane::answer(Asked& asked) {
   size_t body_bytes = 0;
   for (const auto& part : answer.records) body_bytes += part.size();
   std::string& out = answer_;
-  out.assign(kHeadBytes, '\0');
+  out.assign(remoting::kFrameHeadBytes, '\0');
   append_number(out, "{\"code\":", answer.code);
   append_number(out, ",\"extFields\":{\"suggestWhichBrokerId\":\"", answer.suggested_broker_id);
   append_number(out, "\",\"nextBeginOffset\":\"", answer.next_begin_offset);
@@ -211,8 +208,8 @@ void QuickPull::Lane::answer(Asked& asked) {
   out += answer.remark;  // one of a few words
   out += '"';
   out += answer_tail_;
-  store_be<uint32_t>(out.data(), static_cast<uint32_t>(out.size() - sizeof(uint32_t) + body_bytes));
-  store_be<uint32_t>(out.data() + sizeof(uint32_t), static_cast<uint32_t>(out.size() - kHeadBytes));
+  remoting::store_frame_head(out.data(), remoting::SerializeType::kJson, out.size() - remoting::kFrameHeadBytes,
+                             body_bytes);
   asked.reply->send(out, answer.records);
 }
 

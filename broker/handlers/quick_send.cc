@@ -33,8 +33,6 @@ namespace sys_flag = message::sys_flag;
 namespace {
 
 constexpr size_t kTopicsKeptMax = 20'000;
-constexpr size_t kHeadBytes = 8;
-constexpr uint32_t kBinaryHead = static_cast<uint32_t>(remoting::SerializeType::kRocketMq) << 24;
 /// Of a batch; larger ones are not worth the room that would be kept for them.
 constexpr size_t kBatchMessagesMax = 4'096;
 constexpr size_t kNumberBytesMax = 20;
@@ -235,7 +233,7 @@ bool QuickSend::Lane::settings_allow() {
   const std::string text = remoting::encode_header(head);
   const size_t from = text.find(",\"extFields\"");
   answer_head_ = text.substr(from, text.find("},\"flag\"") - from) + ",\"msgId\":\"";
-  answer_tail_ = text.substr(text.find(",\"serializeTypeCurrentRPC\""));
+  answer_tail_ = remoting::json_header_tail();
   head.serialize = remoting::SerializeType::kRocketMq;
   binary_head_ = remoting::encode_header(head);
   return true;
@@ -306,11 +304,10 @@ void QuickSend::Lane::answer(const Asked& asked, int32_t code, const store::Quic
                       asked.unique_key.size();
   if (answer_.size() < most) answer_.resize(most);
   char* const begin = answer_.data();
-  char* const head = begin + kHeadBytes;
+  char* const head = begin + remoting::kFrameHeadBytes;
   char* const end = asked.binary ? write_binary(asked, code, place, head) : write_json(asked, code, place, head);
-  const auto head_bytes = static_cast<uint32_t>(end - head);
-  store_be<uint32_t>(begin, head_bytes + sizeof(uint32_t));
-  store_be<uint32_t>(begin + sizeof(uint32_t), head_bytes | (asked.binary ? kBinaryHead : 0));
+  remoting::store_frame_head(begin, asked.binary ? remoting::SerializeType::kRocketMq : remoting::SerializeType::kJson,
+                             static_cast<size_t>(end - head), 0);
   reply.send({begin, static_cast<size_t>(end - begin)});
 }
 

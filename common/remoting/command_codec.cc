@@ -292,26 +292,32 @@ std::string encode_header(const Command& command) {
   return out;
 }
 
+std::string json_header_tail() {
+  const std::string text = encode_header(Command());
+  return text.substr(text.find(",\"serializeTypeCurrentRPC\""));
+}
+
+void store_frame_head(char* frame, SerializeType serialize, size_t header_bytes, size_t body_bytes) {
+  store_be<uint32_t>(frame, static_cast<uint32_t>(kHeaderWordBytes + header_bytes + body_bytes));
+  store_be<uint32_t>(frame + kFrameLengthBytes,
+                     static_cast<uint32_t>(serialize) << 24 | static_cast<uint32_t>(header_bytes));
+}
+
 void append_frame_head(std::string& to, const Command& command) {
-  constexpr size_t kFront = kFrameLengthBytes + kHeaderWordBytes;
   const size_t begin = to.size();
-  to.append(kFront, '\0');
+  to.append(kFrameHeadBytes, '\0');
   append_header(to, command);
-  if (to.size() - begin - kFront > kHeaderBytesMax) {
+  if (to.size() - begin - kFrameHeadBytes > kHeaderBytesMax) {
     // Only a remark or a field that nobody meant to send can be as large; the peer still gets its answer.
     Command bare = command;
     bare.ext = ExtFields();
     bare.remark = "the header is larger than a frame can carry";
-    to.resize(begin + kFront);
+    to.resize(begin + kFrameHeadBytes);
     append_header(to, bare);
   }
-  const size_t header_bytes = to.size() - begin - kFront;
   size_t body_bytes = command.body.size();
   for (const auto& part : command.body_tail) body_bytes += part.size();
-  char* front = to.data() + begin;
-  store_be<uint32_t>(front, static_cast<uint32_t>(kHeaderWordBytes + header_bytes + body_bytes));
-  store_be<uint32_t>(front + kFrameLengthBytes,
-                     static_cast<uint32_t>(command.serialize) << 24 | static_cast<uint32_t>(header_bytes));
+  store_frame_head(to.data() + begin, command.serialize, to.size() - begin - kFrameHeadBytes, body_bytes);
 }
 
 std::vector<SharedBytes> encode_frame(const Command& command) {

@@ -13,6 +13,7 @@ namespace apogee::remoting {
 
 // Frame:  i32 length of what follows | u8 serialize type, u24 header bytes | header | body
 inline constexpr size_t kFrameLengthBytes = 4;
+inline constexpr size_t kFrameHeadBytes = 8;  ///< in front of the header
 inline constexpr size_t kFrameBytesMaxDefault = 16 * 1024 * 1024;
 
 /// Decodes what follows the length field of one frame. The body is a slice of `frame` (kept by its owner);
@@ -32,5 +33,12 @@ void append_frame_head(std::string& to, const Command& command);
 
 /// Header bytes alone, in the command's serialization.
 [[nodiscard]] std::string encode_header(const Command& command);
+
+// For those who write the answers of a few codes themselves.
+
+/// What stands behind the opaque in a JSON header of ours that has no remark.
+[[nodiscard]] std::string json_header_tail();
+/// Writes the kFrameHeadBytes at `frame` that stand in front of a header of so many bytes, and that announce a body.
+void store_frame_head(char* frame, SerializeType serialize, size_t header_bytes, size_t body_bytes);
 
 }  // namespace apogee::remoting

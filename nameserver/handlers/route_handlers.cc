@@ -6,10 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "common/base/bytes.h"
 #include "common/remoting/bodies/kv_bodies.h"
 #include "common/remoting/bodies/route_bodies.h"
-#include "common/remoting/command_codec.h"
 
 namespace apogee::nameserver {
 namespace {
@@ -57,11 +55,6 @@ Command RouteHandlers::route(const Caller& /*caller*/, const Command& request) c
   return reply_with_body(request, standard ? remoting::encode(*route) : remoting::encode_for_old_clients(*route));
 }
 
-std::string RouteHandlers::answer_tail() {
-  const std::string text = remoting::encode_header(Command());
-  return text.substr(text.find(",\"serializeTypeCurrentRPC\""));
-}
-
 bool RouteHandlers::quick_route(const remoting::HeaderView& header, remoting::QuickReply reply) const {
   if (header.binary || header.code != static_cast<int32_t>(remoting::RequestCode::kGetRouteinfoByTopic) ||
       (header.flag & remoting::kOnewayFlag) != 0 || config_.need_wait_for_service || config_.order_message_enable)
@@ -83,15 +76,14 @@ bool RouteHandlers::quick_route(const remoting::HeaderView& header, remoting::Qu
       routes_.encoded_route(topic, config_.support_acting_master,
                             standard ? RouteTable::RouteForm::kStandard : RouteTable::RouteForm::kForOldClients);
   if (!body) return false;
-  constexpr size_t kHeadBytes = 8;
   static thread_local std::string frame;  // kept for its room
-  frame.assign(kHeadBytes, '\0');
+  frame.assign(remoting::kFrameHeadBytes, '\0');
   frame += "{\"code\":0,\"flag\":1,\"language\":\"CPP\",\"opaque\":";
   const fmt::format_int opaque(header.opaque);
   frame.append(opaque.data(), opaque.size());
   frame += answer_tail_;
-  store_be<uint32_t>(frame.data() + sizeof(uint32_t), static_cast<uint32_t>(frame.size() - kHeadBytes));
-  store_be<uint32_t>(frame.data(), static_cast<uint32_t>(frame.size() - sizeof(uint32_t) + body->size()));
+  remoting::store_frame_head(frame.data(), remoting::SerializeType::kJson, frame.size() - remoting::kFrameHeadBytes,
+                             body->size());
   if (body->size() <= kCopiedBytesMax) {
     frame += body->bytes;
     reply.send(frame);

@@ -3,6 +3,7 @@
 #include <string>
 
 #include "common/base/logger.h"
+#include "common/remoting/command_codec.h"
 #include "common/remoting/remoting_server.h"
 #include "nameserver/config.h"
 #include "nameserver/handlers/request_fields.h"
@@ -23,7 +24,7 @@ class RouteHandlers {
         now_ms_(std::move(now_ms)),
         logger_(logger),
         started_at_ms_(now_ms_()),
-        answer_tail_(answer_tail()) {}
+        answer_tail_(remoting::json_header_tail()) {}
 
   using Caller = remoting::Caller;
   using Command = remoting::Command;
@@ -46,7 +47,6 @@ class RouteHandlers {
   const NameServerConfig& config_;
   ClockMs now_ms_;
   const Logger& logger_;
-  [[nodiscard]] static std::string answer_tail();
   const int64_t started_at_ms_;
   const std::string answer_tail_;  ///< of a header, behind the opaque
 };

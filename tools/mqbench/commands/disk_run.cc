@@ -3,14 +3,16 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <utility>
 
-#include "tools/mqbench/commands/options.h"
-
 namespace mqbench {
 
+namespace {
+
+/// Whether SIGINT or SIGTERM has come, which measure_alone() holds back.
 bool interrupted() {
   sigset_t pending;
   sigpending(&pending);
@@ -25,7 +27,25 @@ Window window_from_now(const RunOptions& options) {
   return window;
 }
 
-LoadResult repeat_alone(const std::string& name, int64_t bytes, int at_once, const RunOptions& options,
+}  // namespace
+
+void add_disk_options(CLI::App& command, DiskOptions& options, const std::string& what_a_size_is,
+                      const std::string& what_the_file_is) {
+  command.add_option("--dir", options.directory,
+                     "where the file is made and removed (default: the system's for temporary files)");
+  command.add_option("--sizes", options.sizes, what_a_size_is + "; each is measured by itself")
+      ->delimiter(',')
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{1}, int64_t{64} << 20))
+      ->capture_default_str();
+  command.add_option("--file-size", options.file_bytes, what_the_file_is)
+      ->transform(CLI::AsSizeValue(false))
+      ->check(CLI::Range(int64_t{4'096}, int64_t{64} << 30))
+      ->capture_default_str();
+  add_run_options(command, options.run);
+}
+
+LoadResult repeat_alone(const std::string& command, int64_t bytes, int at_once, const RunOptions& options,
                         const std::function<void()>& once) {
   const Window window = window_from_now(options);
   Recorder recorder;
@@ -38,28 +58,33 @@ LoadResult repeat_alone(const std::string& name, int64_t bytes, int at_once, con
     recorder.record(begun, now, static_cast<uint64_t>(at_once), static_cast<uint64_t>(bytes * at_once));
   }
   LoadResult result;
-  result.name = name;
+  result.name =
+      bytes % 1'024 == 0 ? fmt::format("{}_{}k", command, bytes / 1'024) : fmt::format("{}_{}", command, bytes);
   result.recorded = recorder.take();
   result.seconds = std::max(1e-9, static_cast<double>(std::min(now, window.end) - window.begin) / 1e9);
   return result;
 }
 
-int measure_alone(const RunOptions& options, const std::string& command, const std::string& title,
-                  const std::vector<int64_t>& sizes,
-                  const std::function<LoadResult(int64_t bytes, const std::function<void()>& begin)>& measure) {
-  pin_to_cpus(options.cpus);
+int measure_alone(const DiskOptions& options, const std::string& command, const std::string& title,
+                  const std::function<LoadResult(int64_t bytes, const std::filesystem::path& file,
+                                                 const std::function<void()>& begin)>& measure) {
+  namespace fs = std::filesystem;
+  const fs::path directory = options.directory.empty() ? fs::temp_directory_path() : fs::path(options.directory);
+  fs::create_directories(directory);
+  const fs::path file = directory / fmt::format("mqbench-{}-{}", command, ::getpid());
+  pin_to_cpus(options.run.cpus);
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   RunResult result;
-  result.title = title;
+  result.title = fmt::format("{}, in {}", title, directory.string());
   result.generator.pid = ::getpid();
   result.generator.name = "mqbench";
-  for (const int64_t bytes : sizes) {
+  for (const int64_t bytes : options.sizes) {
     auto before = read_process(::getpid());
-    result.loads.push_back(measure(bytes, [&before] { before = read_process(::getpid()); }));
+    result.loads.push_back(measure(bytes, file, [&before] { before = read_process(::getpid()); }));
     result.seconds += result.loads.back().seconds;
     const auto after = read_process(::getpid());
     if (!before || !after) continue;
@@ -70,11 +95,7 @@ int measure_alone(const RunOptions& options, const std::string& command, const s
   }
   result.interrupted = interrupted();
   result.started_at = utc_now();
-  return finish_report(options, std::move(result), command, "");
-}
-
-std::string name_of_size(const std::string& what, int64_t bytes) {
-  return bytes % 1'024 == 0 ? fmt::format("{}_{}k", what, bytes / 1'024) : fmt::format("{}_{}", what, bytes);
+  return finish_report(options.run, std::move(result), command, "");
 }
 
 }  // namespace mqbench

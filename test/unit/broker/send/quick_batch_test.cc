@@ -121,11 +121,7 @@ TEST_CASE("the short way of a batch stores and answers as the long one", "[quick
     INFO(answers[0].remark.value_or(""));
     REQUIRE(answers[0].code == 0);
     REQUIRE(answers[1].code == 0);
-    CHECK(answers[0].opaque == answers[1].opaque);
-    CHECK(answers[0].flag == answers[1].flag);
-    CHECK(answers[0].version == answers[1].version);
-    CHECK(answers[0].language == answers[1].language);
-    CHECK(answers[0].remark == answers[1].remark);
+    check_same_head(answers[0], answers[1]);
     CHECK(fields_of(answers[0]) == fields_of(answers[1]));
     const auto first_ids = ids_of(answers[0]), second_ids = ids_of(answers[1]);
     REQUIRE(first_ids.size() == second_ids.size());
@@ -140,21 +136,7 @@ TEST_CASE("the short way of a batch stores and answers as the long one", "[quick
       CHECK(first.physical_offset ==
             message::decode_offset_message_id(first_ids[static_cast<size_t>(i)])->physical_offset);
       CHECK(first.queue_offset == begin + i);
-      CHECK(message::body_crc_matches(first));
-      CHECK(first.body == second.body);
-      CHECK(first.body_crc == second.body_crc);
-      CHECK(first.properties == second.properties);
-      CHECK(first.topic == second.topic);
-      CHECK(first.queue_id == second.queue_id);
-      CHECK(first.flag == second.flag);
-      CHECK(first.sys_flag == second.sys_flag);
-      CHECK(first.born_timestamp_ms == second.born_timestamp_ms);
-      CHECK(message::to_string(first.born_host) == message::to_string(second.born_host));
-      CHECK(message::to_string(first.store_host) == message::to_string(second.store_host));
-      CHECK(first.reconsume_times == second.reconsume_times);
-      CHECK(first.prepared_transaction_offset == second.prepared_transaction_offset);
-      CHECK(first.magic == second.magic);
-      CHECK(first.bytes.size() == second.bytes.size());
+      check_same_message(first, second);
       if (i == 0) first_store_time = first.store_timestamp_ms;
       CHECK(first.store_timestamp_ms == first_store_time);  // one placement
     }

@@ -119,6 +119,35 @@ inline message::RecordView pulled(apogee::test::RawClient& client, const Wish& w
   return *record;
 }
 
+/// What both ways of a send store alike; what differs is where and when.
+inline void check_same_message(const message::RecordView& first, const message::RecordView& second) {
+  for (const auto* record : {&first, &second}) CHECK(message::body_crc_matches(*record));
+  CHECK(first.body == second.body);
+  CHECK(first.body_crc == second.body_crc);
+  CHECK(first.properties == second.properties);
+  CHECK(first.topic == second.topic);
+  CHECK(first.queue_id == second.queue_id);
+  CHECK(first.flag == second.flag);
+  CHECK(first.sys_flag == second.sys_flag);
+  CHECK(first.born_timestamp_ms == second.born_timestamp_ms);
+  CHECK(message::to_string(first.born_host) == message::to_string(second.born_host));
+  CHECK(message::to_string(first.store_host) == message::to_string(second.store_host));
+  CHECK(first.reconsume_times == second.reconsume_times);
+  CHECK(first.prepared_transaction_offset == second.prepared_transaction_offset);
+  CHECK(first.magic == second.magic);
+  CHECK(first.bytes.size() == second.bytes.size());
+}
+
+inline void check_same_head(const remoting::Command& first, const remoting::Command& second) {
+  CHECK(first.opaque == second.opaque);
+  CHECK(first.code == second.code);
+  CHECK(first.serialize == second.serialize);
+  CHECK(first.flag == second.flag);
+  CHECK(first.version == second.version);
+  CHECK(first.language == second.language);
+  CHECK(first.remark == second.remark);
+}
+
 inline void warm(apogee::test::RawClient& client, int messages) {
   for (int i = 0; i < messages; ++i) {
     client.send_bytes(frame_of({}, "warm", i, false));
