@@ -73,6 +73,7 @@ int run(int argc, char** argv) {
   auto line = config::parse_command_line(argc, argv, program(), table, std::cout, std::cerr);
   if (line.exit_code) return *line.exit_code;
 
+  return_large_buffers();
   const StopSignals signals;
   LogFile::Options log_options;
   log_options.path = log_path(config.log_dir, "broker.log");

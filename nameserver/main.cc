@@ -48,6 +48,7 @@ int run(int argc, char** argv) {
   if (!line.config_file.empty() && config.config_store_path == default_store_path)
     config.config_store_path = line.config_file;
 
+  return_large_buffers();
   const StopSignals signals;
   LogFile::Options log_options;
   log_options.path = log_path(config.log_dir, "namesrv.log");

@@ -37,7 +37,10 @@ constexpr size_t kEntriesPerGroupMin = 4;
 // Entries of a key that are looked for in one go, at first and at most.
 constexpr size_t kFoundAtOnce = 1'024;
 constexpr size_t kFoundAtOnceMax = 65'536;
-constexpr int kFilterBitsPerKey = 10;
+// What of a table stays in memory: of 6 MiB some 20 KiB of filter, which keeps all but 9 % of the look-ups for groups of
+// another number of bits away, and 12 KiB of places of blocks.
+constexpr int kFilterBitsPerKey = 5;
+constexpr size_t kBlockBytes = 16 << 10;
 constexpr uint64_t kTablesBehindMax = 24;  // files that wait for a compaction
 constexpr uint64_t kCompactAtLeastEachSeconds = 86'400;
 // Not as long as entries, so that they are none whatever the hash; at least as long as a hash, as iterators expect.
@@ -193,6 +196,7 @@ rocksdb::Options db_options(const IndexDb::Options& options) {
   table.block_cache = rocksdb::NewLRUCache(options.cache_bytes);
   table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBitsPerKey));
   table.whole_key_filtering = false;
+  table.block_size = kBlockBytes;
   table.cache_index_and_filter_blocks = true;
   db.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
   return db;
@@ -229,6 +233,7 @@ Result<std::unique_ptr<IndexDb>> IndexDb::open(const Options& options,
   impl->settings = db_settings;
   impl->directory = options.directory;
   impl->staged_max = std::max<size_t>(1, options.staged_bytes / kEntryBytes);
+  if (!options.read_only) impl->staged.reserve(impl->staged_max);  // the system gives what is used of it
   rocksdb::DB* opened = nullptr;
   if (options.read_only) db_settings.create_if_missing = false;
   auto status = options.read_only ? rocksdb::DB::OpenForReadOnly(db_settings, options.directory, &opened)
@@ -271,8 +276,8 @@ Status IndexDb::Impl::write_table(const std::string& path) {
   std::vector<uint32_t> ends((size_t{1} << bits) + 1);  // of the groups, in entries; first their numbers
   for (const auto& entry : staged) ++ends[group_of(entry) + 1];
   for (size_t i = 1; i < ends.size(); ++i) ends[i] += ends[i - 1];
-  std::unique_ptr<char[]> encoded(new char[staged.size() * kEntryBytes + 1]);
-  for (const auto& entry : staged) encode(entry, encoded.get() + kEntryBytes * ends[group_of(entry)]++);
+  std::vector<uint32_t> in_groups(staged.size());  // their numbers, one group behind the other
+  for (uint32_t i = 0; i < staged.size(); ++i) in_groups[ends[group_of(staged[i])]++] = i;
 
   rocksdb::SstFileWriter table(rocksdb::EnvOptions(settings), settings);
   if (auto status = table.Open(path); !status.ok()) return error_of(directory, status);
@@ -290,6 +295,7 @@ Status IndexDb::Impl::write_table(const std::string& path) {
   std::array<char, kGroupKeyBytes> key;
   store_be(key.data() + kHashBytes, tables);
   const rocksdb::Slice key_slice(key.data(), key.size());
+  std::array<char, kGroupEntriesMax * kEntryBytes> value;
   for (size_t group = 0, at = 0; group + 1 < ends.size(); ++group) {
     uint16_t part = 0;
     store_be(key.data(), (static_cast<uint64_t>(group) << (64 - bits)) | bits);
@@ -297,9 +303,9 @@ Status IndexDb::Impl::write_table(const std::string& path) {
       const size_t count = std::min(end - at, kGroupEntriesMax);
       store_be(key.data() + kHashBytes + 8, part);
       if (auto status = put_own_before(&key_slice); !status.ok()) return error_of(directory, status);
-      const rocksdb::Slice entries(encoded.get() + at * kEntryBytes, count * kEntryBytes);
+      for (size_t i = 0; i < count; ++i) encode(staged[in_groups[at++]], value.data() + i * kEntryBytes);
+      const rocksdb::Slice entries(value.data(), count * kEntryBytes);
       if (auto status = table.Put(key_slice, entries); !status.ok()) return error_of(directory, status);
-      at += count;
     }
   }
   if (auto status = put_own_before(nullptr); !status.ok()) return error_of(directory, status);

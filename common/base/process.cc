@@ -1,5 +1,6 @@
 #include "common/base/process.h"
 
+#include <malloc.h>
 #include <sys/resource.h>
 
 #include <cstdlib>
@@ -17,6 +18,12 @@ void raise_descriptor_limit(uint64_t enough, const Logger& logger) {
   if (limit.rlim_cur < enough)
     logger.warn("only {} files and connections may be open (RLIMIT_NOFILE); raise it to {} for a busy server",
                 limit.rlim_cur, enough);
+}
+
+void return_large_buffers() {
+  // Set at all, neither grows any more with what is freed.
+  ::mallopt(M_MMAP_THRESHOLD, 1 << 20);
+  ::mallopt(M_TRIM_THRESHOLD, 2 << 20);
 }
 
 std::string default_log_dir() {

@@ -11,6 +11,11 @@ namespace apogee {
 /// (RLIMIT_NOFILE), and logs a warning when that is fewer than `enough`.
 void raise_descriptor_limit(uint64_t enough, const Logger& logger);
 
+/// Large buffers of a server (tables of the index, what a compaction reads, long messages) go back to the system when
+/// they are freed. glibc's own rule keeps them, for each thread that has had some, once one of that size was freed. To be
+/// called before threads are started.
+void return_large_buffers();
+
 /// Where all programs keep their logs unless logDir says otherwise: $HOME/logs/apogeemq; without HOME, below the
 /// current directory.
 [[nodiscard]] std::string default_log_dir();
