@@ -166,7 +166,7 @@ bool CommitLog::populate_ahead() {
     to = std::min(file->end(), end() + window);
     hurried = !parked_.empty() || from - end() < window / 4;
     // Whole pieces: the kernel keeps and writes each as one.
-    if (!hurried) to -= (to - file->begin) % io::kZerosPiece;
+    if (!hurried) to -= (to - file->begin) % io::zeros_piece(options_.flush.sync_flush);
   }
   if (from >= to) return false;
   const bool on_disk = options_.flush.sync_flush;

@@ -12,11 +12,8 @@ namespace {
 
 constexpr LogOffset kPageBytes = 4096;
 
-/// Where the piece that the kernel writes as one ends.
-LogOffset piece_end(LogOffset at) { return (at / io::kZerosPiece + 1) * io::kZerosPiece; }
-
-/// So much in an interval, and the piece at the end is young.
-constexpr LogOffset kMuch = 16 * io::kZerosPiece;
+/// So many pieces in an interval, and the one at the end is young.
+constexpr LogOffset kMuchPieces = 16;
 constexpr auto kGatherMax = std::chrono::milliseconds(2);
 
 }  // namespace
@@ -81,7 +78,7 @@ bool Flusher::due(LogOffset end, bool stopping) const {
 void Flusher::write_back(LogOffset end) {
   // Whole pieces only: the next append would wait for one that is being written.
   LogOffset from = std::max(write_back_from_.load(), ends_.flushed.load());
-  LogOffset to = piece_end(end) - io::kZerosPiece;
+  LogOffset to = end - end % piece_;
   if (to - from >= options_.write_back_bytes) {
     files_.start_write_back(from, to);
     from = to;
@@ -111,6 +108,7 @@ void Flusher::run() {
       next_look = std::chrono::steady_clock::now() + interval;
       if (!asked && !stopping) leave_tail(end, end_time);
     }
+    size_t released = 0;
     if (!broken && end > ends_.flushed && (asked || stopping || (looked && due(end, stopping)))) {
       const auto begun = std::chrono::steady_clock::now();
       auto synced = files_.sync(ends_.flushed, end);
@@ -119,12 +117,9 @@ void Flusher::run() {
       if (synced) {
         ends_.flushed.store(end, std::memory_order_seq_cst);
         ends_.flushed_time_ms = end_time;
-        // The sync has made the pages about the end read-only. So that not the next appends pay for it:
-        if (auto file = files_.at(end)) {
-          const LogOffset in_file = end - file->begin;
-          file->map->populate(static_cast<size_t>(in_file), static_cast<size_t>(piece_end(in_file) - in_file));
-        }
+        released = release(end, !stopping);  // first of all: somebody waits for it
         flushed_();
+        make_end_writable(end);
       } else {
         broken = true;
         logger_.error("writes are refused from now on: {}", synced.error().message);
@@ -132,7 +127,8 @@ void Flusher::run() {
       }
     }
     // Also what began to wait just after the sync that covers it.
-    if (size_t released = release(ends_.flushed, !stopping); released > 0) last_group_ = released;
+    released += release(ends_.flushed, !stopping);
+    if (released > 0) last_group_ = released;
     if (broken) expire(true);
     if (stopping && (broken || ends_.end == ends_.flushed)) break;
   }
@@ -144,14 +140,22 @@ void Flusher::run() {
   expire(true);
 }
 
+/// The sync has made the pages about the end read-only; so that not the next appends pay for it.
+void Flusher::make_end_writable(LogOffset end) const {
+  auto file = files_.at(end);
+  if (!file) return;
+  const LogOffset in_file = end - file->begin;
+  file->map->populate(static_cast<size_t>(in_file), static_cast<size_t>(piece_ - in_file % piece_));
+}
+
 /// While the log grows by much, its last piece is left to the next interval: a sync would make it read-only, and the
 /// append that finds it so may wait for the journal of the file system. What is left has come within the last sixteenth
 /// of this interval.
 void Flusher::leave_tail(LogOffset& end, int64_t& end_time) {
   const LogOffset looked_at = std::exchange(looked_end_, end);
   const int64_t looked_time = std::exchange(looked_time_, end_time);
-  const LogOffset whole = piece_end(end) - io::kZerosPiece;
-  if (options_.sync_flush || end - looked_at < kMuch || whole <= ends_.flushed) return;
+  const LogOffset whole = end - end % piece_;
+  if (options_.sync_flush || end - looked_at < kMuchPieces * piece_ || whole <= ends_.flushed) return;
   end = whole;
   end_time = looked_time;
 }

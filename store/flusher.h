@@ -74,12 +74,14 @@ class Flusher {
   void run();
   [[nodiscard]] bool due(LogOffset end, bool stopping) const;
   void write_back(LogOffset end);
+  void make_end_writable(LogOffset end) const;
   void leave_tail(LogOffset& end, int64_t& end_time);
   void gather(std::unique_lock<std::mutex>& lock);
   size_t release(LogOffset flushed, bool at_home);
   void expire(bool all);
 
   const Options options_;
+  const LogOffset piece_ = io::zeros_piece(options_.sync_flush);  ///< what the kernel writes as one
   LogEnds& ends_;
   const LogFiles& files_;
   const Logger& logger_;

@@ -36,8 +36,9 @@ class MappedRegion {
   virtual bool lock_in_memory() { return false; }
 };
 
-/// What write_zeros() brings into memory at a time, and what the kernel then keeps, dirties and writes as one.
-constexpr int64_t kZerosPiece = 64 << 10;
+/// What write_zeros() brings into memory at a time, and what a kernel with large folios then keeps, dirties and writes
+/// as one. The larger, the cheaper; but where each sync is waited for, each writes at least one piece.
+constexpr int64_t zeros_piece(bool on_disk) { return on_disk ? 16 << 10 : 64 << 10; }
 
 /// An open file. Reads and writes at a position; thread: any.
 class File {

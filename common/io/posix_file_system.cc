@@ -121,10 +121,10 @@ class PosixFile final : public File {
   }
 
   Status write_zeros(int64_t offset, int64_t bytes, bool on_disk) override {
-    static char zeros[kZerosPiece];  // never written to: one page of the kernel's, mapped again and again
-    const int64_t end = offset + bytes;
+    static char zeros[zeros_piece(false)];  // never written to: one page of the kernel's, mapped again and again
+    const int64_t end = offset + bytes, piece = zeros_piece(on_disk);
     for (int64_t at = offset; at < end;) {
-      const int64_t part = std::min(end - at, kZerosPiece - at % kZerosPiece);
+      const int64_t part = std::min(end - at, piece - at % piece);
       APOGEE_TRY(write_at(at, {zeros, static_cast<size_t>(part)}));
       at += part;
     }

@@ -88,7 +88,7 @@ TEST_CASE("Flusher: the tail of a log that grows by much stays writable until th
   REQUIRE(running.flushed());
   REQUIRE(running.log.stop());
   const LogOffset end = running.log.end();
-  CHECK(synced_to == std::vector<LogOffset>{before, end / io::kZerosPiece * io::kZerosPiece, end});
+  CHECK(synced_to == std::vector<LogOffset>{before, end / io::zeros_piece(false) * io::zeros_piece(false), end});
 }
 
 TEST_CASE("Flusher: a stop syncs what is left", "[store][flusher]") {
