@@ -29,8 +29,10 @@ constexpr size_t kPlacedAtOnce = 64;
 
 void CommitLog::wake_allocator() {
   if (allocator_awake_.exchange(true)) return;
-  std::lock_guard lock(allocate_mutex_);
-  look_ahead_ = true;
+  {
+    std::lock_guard lock(allocate_mutex_);
+    look_ahead_ = true;
+  }
   allocate_wanted_.notify_one();
 }
 

@@ -59,9 +59,11 @@ void Dispatcher::stop() {
 
 void Dispatcher::wake() {
   if (!asleep_.load(std::memory_order_seq_cst)) return;
-  std::lock_guard lock(mutex_);
-  pending_ = true;
-  wanted_.notify_one();
+  {
+    std::lock_guard lock(mutex_);
+    pending_ = true;
+  }
+  wanted_.notify_one();  // without the lock, or who wakes on the same processor goes back to sleep for it
 }
 
 int64_t Dispatcher::tags_code_of(const message::RecordView& record) const {
@@ -111,8 +113,10 @@ void Dispatcher::append_done() {
   }
   if (position() < log_.readable_end()) wake();
   if (flush_planned_.load(std::memory_order_relaxed) || flush_planned_.exchange(true)) return;
-  std::lock_guard lock(mutex_);
-  pending_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    pending_ = true;
+  }
   wanted_.notify_one();
 }
 

@@ -37,8 +37,8 @@ constexpr size_t kEntriesPerGroupMin = 4;
 // Entries of a key that are looked for in one go, at first and at most.
 constexpr size_t kFoundAtOnce = 1'024;
 constexpr size_t kFoundAtOnceMax = 65'536;
-// What of a table stays in memory: of 6 MiB some 20 KiB of filter, which keeps all but 9 % of the look-ups for groups of
-// another number of bits away, and 12 KiB of places of blocks.
+// What of a table stays in memory: of 6 MiB some 20 KiB of filter, which keeps all but 9 % of the look-ups for groups
+// of another number of bits away, and 12 KiB of places of blocks.
 constexpr int kFilterBitsPerKey = 5;
 constexpr size_t kBlockBytes = 16 << 10;
 constexpr uint64_t kTablesBehindMax = 24;  // files that wait for a compaction

@@ -122,8 +122,10 @@ void MessageIndex::stop() {
 
 void MessageIndex::wake() {
   if (!asleep_.load(std::memory_order_seq_cst)) return;
-  std::lock_guard lock(mutex_);
-  pending_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    pending_ = true;
+  }
   wanted_.notify_one();
 }
 

@@ -101,8 +101,10 @@ void DelayService::stop() {
 }
 
 void DelayService::wake() {
-  std::lock_guard lock(mutex_);
-  woken_ = true;
+  {
+    std::lock_guard lock(mutex_);
+    woken_ = true;
+  }
   wanted_.notify_one();
 }
 

@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 #include <uv.h>
 
 #include <algorithm>
@@ -48,9 +50,10 @@ void on_timer(uv_timer_t* handle) {
 
 thread_local EventLoop* this_threads_loop = nullptr;
 
-/// What is posted to the loop.
+/// What is posted to the loop. Wakes it by an eventfd of its own: on one processor the thread that uv_async_send()
+/// wakes spins for the one that it has just taken the processor from.
 struct Inbox final : EventLoop::Mailbox {
-  uv_async_t wake{};
+  const int wakes = ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   std::mutex mutex;
   std::vector<Task> queue;  // guarded by mutex
   bool woken = false;       // guarded by mutex: the loop looks into the queue without waiting before
@@ -60,24 +63,35 @@ struct Inbox final : EventLoop::Mailbox {
   bool turn_ends = true;  // the end of this turn is to come, and looks into the queue
   bool for_turn = false;  // this turn has posted something
 
+  Inbox() { APOGEE_CHECK(wakes >= 0); }
+  ~Inbox() override { ::close(wakes); }
+  Inbox(const Inbox&) = delete;
+  Inbox& operator=(const Inbox&) = delete;
+
   bool post(Task task) override;
+  /// Without the mutex, which the loop takes as soon as it is awake. Thread: any.
+  void wake() const { (void)::eventfd_write(wakes, 1); }
+  void woken_up() const {
+    eventfd_t times = 0;
+    (void)::eventfd_read(wakes, &times);
+  }
 };
 
 /// That of the loop that this thread runs; nullptr: none.
 thread_local Inbox* this_threads_inbox = nullptr;
 
 bool Inbox::post(Task task) {
-  std::lock_guard lock(mutex);
-  if (ended) return false;
-  queue.push_back(std::move(task));
-  if (this == this_threads_inbox && turn_ends) {
-    for_turn = true;
-    return true;
+  {
+    std::lock_guard lock(mutex);
+    if (ended) return false;
+    queue.push_back(std::move(task));
+    if (this == this_threads_inbox && turn_ends) {
+      for_turn = true;
+      return true;
+    }
+    if (std::exchange(woken, true)) return true;  // one wake-up takes the whole queue
   }
-  if (woken) return true;
-  // One wake-up takes the whole queue.
-  woken = true;
-  uv_async_send(&wake);
+  wake();
   return true;
 }
 
@@ -86,6 +100,7 @@ bool Inbox::post(Task task) {
 struct EventLoop::Impl {
   uv_loop_t loop{};
   uv_prepare_t turn_end{};
+  uv_poll_t wakes{};
   std::shared_ptr<Inbox> inbox = std::make_shared<Inbox>();
   std::shared_ptr<Mailbox> mailbox = inbox;
   std::atomic<std::thread::id> thread{};
@@ -138,9 +153,11 @@ struct EventLoop::Impl {
 
 EventLoop::EventLoop() : impl_(std::make_unique<Impl>()) {
   APOGEE_CHECK(uv_loop_init(&impl_->loop) == 0);
-  impl_->inbox->wake.data = impl_.get();
-  APOGEE_CHECK(uv_async_init(&impl_->loop, &impl_->inbox->wake, [](uv_async_t* handle) {
+  impl_->wakes.data = impl_.get();
+  APOGEE_CHECK(uv_poll_init(&impl_->loop, &impl_->wakes, impl_->inbox->wakes) == 0);
+  APOGEE_CHECK(uv_poll_start(&impl_->wakes, UV_READABLE, [](uv_poll_t* handle, int /*status*/, int /*events*/) {
                  auto* impl = static_cast<Impl*>(handle->data);
+                 impl->inbox->woken_up();
                  if (impl->run_posted()) uv_stop(&impl->loop);
                }) == 0);
   // The loop waits behind its prepare handles.
@@ -159,7 +176,7 @@ EventLoop::~EventLoop() {
   }
   for (auto& [id, timer] : impl_->timers) close_timer(timer);
   impl_->timers.clear();
-  uv_close(reinterpret_cast<uv_handle_t*>(&impl_->inbox->wake), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&impl_->wakes), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&impl_->turn_end), nullptr);
   uv_run(&impl_->loop, UV_RUN_DEFAULT);
   APOGEE_CHECK(uv_loop_close(&impl_->loop) == 0);
@@ -189,13 +206,19 @@ void EventLoop::run() {
 }
 
 void EventLoop::stop() {
-  std::lock_guard lock(impl_->inbox->mutex);
-  if (impl_->inbox->ended) return;
-  impl_->inbox->stop_asked = true;
-  uv_async_send(&impl_->inbox->wake);
+  const auto inbox = impl_->inbox;  // the loop may be gone when it is awake
+  {
+    std::lock_guard lock(inbox->mutex);
+    if (inbox->ended) return;
+    inbox->stop_asked = true;
+  }
+  inbox->wake();
 }
 
-bool EventLoop::post(Task task) { return impl_->inbox->post(std::move(task)); }
+bool EventLoop::post(Task task) {
+  const auto inbox = impl_->inbox;  // as in stop()
+  return inbox->post(std::move(task));
+}
 
 const std::shared_ptr<EventLoop::Mailbox>& EventLoop::mailbox() const { return impl_->mailbox; }
 
