@@ -1,5 +1,9 @@
 #include "broker/broker_config.h"
 
+#include <sched.h>
+
+#include <thread>
+
 #include "common/config/config_table.h"
 #include "test/support/catch.h"
 
@@ -33,6 +37,26 @@ TEST_CASE("the defaults are those of RocketMQ and can be started", "[broker][con
   REQUIRE(warnings);
   CHECK(warnings->empty());
   CHECK(config.store_options().consume_queue_file_bytes == 6'000'000);
+}
+
+TEST_CASE("on a single processor one thread serves connections", "[broker][config]") {
+  cpu_set_t allowed;
+  REQUIRE(sched_getaffinity(0, sizeof allowed, &allowed) == 0);
+  CHECK(BrokerConfig().io_threads == (CPU_COUNT(&allowed) > 1 ? 2 : 1));
+  int first = 0;
+  while (!CPU_ISSET(first, &allowed)) ++first;
+  int io_threads = 0;
+  bool bound = false;
+  std::thread([&] {  // of this thread alone
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(first, &one);
+    bound = sched_setaffinity(0, sizeof one, &one) == 0;
+    io_threads = BrokerConfig().io_threads;
+  })
+      .join();
+  REQUIRE(bound);
+  CHECK(io_threads == 1);
 }
 
 TEST_CASE("what would break a promise stops the start and says so", "[broker][config]") {

@@ -317,3 +317,54 @@ TEST_CASE("batches in steady state take no memory on the IO loops", "[quick_send
   CHECK(taken <= kBatches / 25);
 }
 #endif
+
+TEST_CASE("what does not fit into a file of the log begins the next one, whichever way it comes",
+          "[quick_send][quick_batch]") {
+  constexpr int64_t kFileBytes = 64 << 10, kBlankBytes = 8;
+  TempDir dir;
+  RunningBroker running(dir.file("store"), store::FlushDiskType::kAsync, 100,
+                        [](BrokerConfig& config) { config.commit_log_file_bytes = kFileBytes; });
+  apogee::test::RawClient client(running.broker->port());
+  int64_t messages = 0;
+  auto place_of = [&](const Wish& wish, const std::string& body, bool unusual) {
+    const auto answer = answer_of(client, wish, body, unusual);
+    REQUIRE(answer.code == 0);
+    const auto ids = ids_of(answer);
+    CHECK(answer.ext.get_int<int64_t>("queueOffset") == messages);
+    messages += static_cast<int64_t>(ids.size());
+    return message::decode_offset_message_id(ids.front())->physical_offset;
+  };
+  const Wish single, batch = batch_wish();
+  place_of(single, "", true);
+  const int64_t empty_at = place_of(single, "", false), batch_at = place_of(batch, plain_batch(), false);
+  const int64_t empty_bytes = batch_at - empty_at, batch_bytes = place_of(single, "", false) - batch_at;
+  std::vector<std::pair<int64_t, std::string>> bodies;  // by their places
+  for (const bool is_batch : {false, true}) {
+    const int64_t bytes = is_batch ? batch_bytes : empty_bytes;
+    for (const int64_t room : {bytes - 1, bytes, bytes + kBlankBytes - 1, bytes + kBlankBytes, bytes + kBlankBytes + 1,
+                               2 * bytes + kBlankBytes}) {
+      for (const bool unusual : {false, true}) {
+        INFO((is_batch ? "batch" : "single") << (unusual ? ", long way, " : ", short way, ") << room - bytes);
+        int64_t filler_at = 0;
+        do filler_at = place_of(single, "", false) + empty_bytes;
+        while (kFileBytes - filler_at % kFileBytes < room + 2 * empty_bytes);
+        const int64_t file_end = (filler_at / kFileBytes + 1) * kFileBytes;
+        const std::string filler(static_cast<size_t>(file_end - filler_at - room - empty_bytes), 'f');
+        REQUIRE(place_of(single, filler, unusual) == filler_at);
+        bodies.emplace_back(messages - 1, filler);
+        const int64_t at = place_of(is_batch ? batch : single, is_batch ? plain_batch() : "", unusual);
+        CHECK(at == (room >= bytes + kBlankBytes ? file_end - room : file_end));
+      }
+    }
+  }
+  for (int64_t i = 0; i < messages; ++i) {
+    remoting::Command held;
+    const auto record = pulled(client, single, i, held);
+    CHECK(record.queue_offset == i);
+    CHECK(message::body_crc_matches(record));
+  }
+  for (const auto& [queue_offset, body] : bodies) {
+    remoting::Command held;
+    CHECK(pulled(client, single, queue_offset, held).body == body);
+  }
+}
