@@ -12,8 +12,8 @@ namespace apogee {
 void raise_descriptor_limit(uint64_t enough, const Logger& logger);
 
 /// Large buffers of a server (tables of the index, what a compaction reads, long messages) go back to the system when
-/// they are freed. glibc's own rule keeps them, for each thread that has had some, once one of that size was freed. To be
-/// called before threads are started.
+/// they are freed. glibc's own rule keeps them, for each thread that has had some, once one of that size was freed. To
+/// be called before threads are started.
 void return_large_buffers();
 
 /// Where all programs keep their logs unless logDir says otherwise: $HOME/logs/apogeemq; without HOME, below the
