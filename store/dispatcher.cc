@@ -29,6 +29,8 @@ constexpr auto kFlushAfter = std::chrono::milliseconds(100);
 constexpr auto kFlushAfterEachQueue = std::chrono::microseconds(500);
 constexpr auto kFlushAfterMax = std::chrono::seconds(5);
 constexpr int64_t kHeldEntriesMax = 262'144;
+/// While nobody waits for messages, those of so much time are done together: a wake-up costs more than a message.
+constexpr auto kNap = std::chrono::milliseconds(1);
 /// Of a batch so many messages are told one by one, as filters by tags want it; of more, the last one.
 constexpr size_t kArrivalsOneByOne = 16;
 constexpr size_t kSlots = 256;  // a power of two
@@ -125,6 +127,7 @@ void Dispatcher::run() {
   std::optional<Clock::time_point> held_since;
   bool flush = false;
   for (;;) {
+    const LogOffset begun_at = position();
     auto done = catch_up_in_memory(false);
     const bool failing = failing_.load();
     if (done && (flush || failing)) {
@@ -153,6 +156,8 @@ void Dispatcher::run() {
       flush_planned_.store(true);
       held_since = Clock::now();
     }
+    if (position() != begun_at && waiting_for_arrivals_ && !waiting_for_arrivals_())
+      wanted_.wait_for(lock, kNap, [this] { return stopping_ || flush_asked_; });
     // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
     asleep_.store(true, std::memory_order_seq_cst);
     auto woken = [this] { return pending_ || stopping_ || flush_asked_; };

@@ -33,7 +33,7 @@ class Flusher {
     int64_t least_pages = 4;                ///< flushCommitLogLeastPages: fewer wait for the thorough interval
     int64_t thorough_interval_ms = 10'000;  ///< flushCommitLogThoroughInterval
     int64_t timeout_ms = 5'000;             ///< syncFlushTimeout
-    int64_t write_back_bytes = 4 << 20;     ///< written back as soon as so much has gathered
+    int64_t write_back_bytes = 1 << 20;     ///< written back as soon as so much has gathered
   };
   /// Called once: on the loop whose thread has called wait_for(), while that runs; else, and when the time is over or
   /// the flusher stops, on the flusher's thread or that of expire().

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <optional>
 #include <shared_mutex>
+#include <thread>
 #include <tuple>
 #include <utility>
 
@@ -31,6 +32,7 @@ constexpr size_t kEntryBytes = 24;
 constexpr size_t kHashBytes = 8;
 constexpr size_t kGroupKeyBytes = kHashBytes + 8 + 2;
 constexpr size_t kGroupEntriesMax = 256;
+constexpr size_t kGroupsAtOnce = 256;  // of a table that is written; then others have the processor
 // Entries of a table are grouped by so many bits of their hash: by the most that leave some to a group.
 constexpr unsigned kGroupBits[] = {15, 12, 9, 6};
 constexpr size_t kEntriesPerGroupMin = 4;
@@ -297,6 +299,7 @@ Status IndexDb::Impl::write_table(const std::string& path) {
   const rocksdb::Slice key_slice(key.data(), key.size());
   std::array<char, kGroupEntriesMax * kEntryBytes> value;
   for (size_t group = 0, at = 0; group + 1 < ends.size(); ++group) {
+    if (group % kGroupsAtOnce == 0) std::this_thread::yield();
     uint16_t part = 0;
     store_be(key.data(), (static_cast<uint64_t>(group) << (64 - bits)) | bits);
     for (const size_t end = ends[group]; at < end; ++part) {

@@ -56,7 +56,7 @@ class MessageIndex {
   struct Options {
     IndexDb::Options db;
     uint64_t (*hash)(uint64_t topic_hash, std::string_view key) = index_hash;
-    std::chrono::milliseconds batch_interval{20};  ///< least time between small batches
+    std::chrono::milliseconds batch_interval{5};  ///< least time between small batches
     std::chrono::milliseconds retry_interval{1'000};
     std::chrono::milliseconds flush_interval{300'000};  ///< what a crash has to index again
     int64_t flush_bytes = 512 << 20;                    ///< of the log; as above
