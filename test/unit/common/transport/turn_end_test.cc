@@ -147,3 +147,36 @@ TEST_CASE("tasks of a loop and of other threads each keep their order", "[loop]"
   CHECK(std::is_sorted(own.begin(), own.end()));
   CHECK(std::is_sorted(others.begin(), others.end()));
 }
+
+TEST_CASE("each task that a loop has taken from another thread is run, and wakes it", "[loop]") {
+  constexpr int kPosters = 3, kRounds = 20, kTasks = 320;
+  struct Poster {
+    std::atomic<int> taken{0}, ran{0};
+    std::atomic<bool> ended{false};
+    std::thread thread;
+  };
+  for (int round = 0; round < kRounds; ++round) {
+    const bool ends_early = round % 2 == 1;
+    Poster posters[kPosters];
+    {
+      LoopThread thread("woken");
+      for (auto& poster : posters)
+        poster.thread = std::thread([&poster, mailbox = thread.loop().mailbox()] {
+          for (int i = 0; i < kTasks && mailbox->post([&poster] { ++poster.ran; }); ++i) {
+            ++poster.taken;
+            // Now and then the loop has nothing to do and sleeps: only its wake-up runs what comes next.
+            if (i % 16 == 0) apogee::test::eventually([&] { return poster.ran == poster.taken; });
+          }
+          poster.ended = true;
+        });
+      if (!ends_early)
+        for (auto& poster : posters)
+          CHECK(apogee::test::eventually([&] { return poster.ended && poster.ran == kTasks; }));
+      thread.stop_and_join();
+    }
+    for (auto& poster : posters) {
+      poster.thread.join();
+      CHECK(poster.ran == poster.taken);
+    }
+  }
+}
