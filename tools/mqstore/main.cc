@@ -1,11 +1,11 @@
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 #include <string>
 
 #include "common/base/version.h"
+#include "tools/command_line/command_line.h"
 #include "tools/mqadmin/json_writer.h"
 #include "tools/mqadmin/output.h"
 #include "tools/mqstore/dump.h"
@@ -125,8 +125,8 @@ int run_repair(Arguments& arguments) {
   return repaired->left.empty() ? kClean : kFindings;
 }
 
-void add_store(CLI::App& command, Arguments& arguments) {
-  command.add_option("DIR", arguments.store.root, "the store directory (storePathRootDir)")->required();
+void add_store(const tools::CommandOptions& command, Arguments& arguments) {
+  command.add_option("DIR", arguments.store.root, "the store directory (storePathRootDir)").required();
   command.add_option("--commitLogDir", arguments.store.commit_log_dir, "where the log stands, if not in DIR/commitlog");
   command.add_option("--mappedFileSizeCommitLog", arguments.store.log_file_bytes, "bytes; default: as the files are");
   command.add_option("--mappedFileSizeConsumeQueue", arguments.store.queue_file_bytes,
@@ -137,11 +137,10 @@ void add_store(CLI::App& command, Arguments& arguments) {
 
 int run(int argc, char** argv) {
   Arguments arguments;
-  CLI::App app(
-      "Looks at, prints and repairs a store directory of ApogeeMQ or Apache RocketMQ, while no broker works on it.",
-      "mqstore");
-  app.set_version_flag("--version", std::string("mqstore ") + apogee::kVersion);
-  app.footer(
+  tools::CommandLine line(
+      "mqstore", apogee::kVersion,
+      "Looks at, prints and repairs a store directory of ApogeeMQ or Apache RocketMQ, while no broker works on it.");
+  line.footer(
       "Examples:\n"
       "  mqstore verify ~/store                      walks everything, tells what is wrong; exit code 1 if anything "
       "is\n"
@@ -150,47 +149,41 @@ int run(int argc, char** argv) {
       "  mqstore dump ~/store --key 4711 --json --body\n"
       "  mqstore repair ~/store --dry-run            what a repair would do\n"
       "Exit codes: 0 nothing wrong, 1 findings (or something that cannot be repaired), 2 could not run.");
-  app.require_subcommand(1);
 
-  auto* verify =
-      app.add_subcommand("verify", "Walks log, queues, configuration and index; reports every inconsistency");
-  add_store(*verify, arguments);
-  verify->add_option("--for", arguments.for_version, "also list what this version of Apache RocketMQ could not read")
-      ->check(CLI::IsMember({"4.9", "5.x"}));
-  verify->add_option("--findings", arguments.verify.findings_per_kind, "told of each kind; the others are counted")
-      ->check(CLI::PositiveNumber)
-      ->capture_default_str();
-  verify->add_flag("!--no-index", arguments.verify.index, "do not look into indexdb/");
-  verify->add_flag("--json", arguments.json, "one JSON object");
+  const auto verify =
+      line.add_command("verify", "Walks log, queues, configuration and index; reports every inconsistency");
+  add_store(verify, arguments);
+  verify.add_option("--for", arguments.for_version, "also list what this version of Apache RocketMQ could not read")
+      .one_of({"4.9", "5.x"});
+  verify.add_option("--findings", arguments.verify.findings_per_kind, "told of each kind; the others are counted")
+      .positive()
+      .show_default();
+  verify.add_flag("!--no-index", arguments.verify.index, "do not look into indexdb/");
+  verify.add_flag("--json", arguments.json, "one JSON object");
 
-  auto* dump = app.add_subcommand("dump", "Prints messages in the order of the log, or the entries of a queue");
-  add_store(*dump, arguments);
-  dump->add_option("-t,--topic", arguments.dump.topic, "only this topic");
-  dump->add_option("-q,--queue", arguments.dump.queue_id, "only this queue id");
-  dump->add_option("-k,--key", arguments.dump.key, "only messages with this key or unique id");
-  dump->add_option("--from", arguments.dump.from, "from this place in the log (with --entries: queue offset)");
-  dump->add_option("-b,--begin", arguments.begin, "stored from this time on: ms since 1970 or yyyy-MM-dd#HH:mm:ss:SSS");
-  dump->add_option("-e,--end", arguments.end, "stored up to this time");
-  dump->add_option("-l,--limit", arguments.dump.limit, "messages at most");
-  dump->add_flag("--body", arguments.all_bodies, "whole bodies, not their first 100 bytes");
-  dump->add_flag("--entries", arguments.entries, "the entries of a queue, with --topic and --queue");
-  dump->add_flag("--json", arguments.json, "a line of JSON for each");
+  const auto dump = line.add_command("dump", "Prints messages in the order of the log, or the entries of a queue");
+  add_store(dump, arguments);
+  dump.add_option("-t,--topic", arguments.dump.topic, "only this topic");
+  dump.add_option("-q,--queue", arguments.dump.queue_id, "only this queue id");
+  dump.add_option("-k,--key", arguments.dump.key, "only messages with this key or unique id");
+  dump.add_option("--from", arguments.dump.from, "from this place in the log (with --entries: queue offset)");
+  dump.add_option("-b,--begin", arguments.begin, "stored from this time on: ms since 1970 or yyyy-MM-dd#HH:mm:ss:SSS");
+  dump.add_option("-e,--end", arguments.end, "stored up to this time");
+  dump.add_option("-l,--limit", arguments.dump.limit, "messages at most");
+  dump.add_flag("--body", arguments.all_bodies, "whole bodies, not their first 100 bytes");
+  dump.add_flag("--entries", arguments.entries, "the entries of a queue, with --topic and --queue");
+  dump.add_flag("--json", arguments.json, "a line of JSON for each");
 
-  auto* repair = app.add_subcommand("repair",
-                                    "Cuts a torn tail, builds queues again from the log, takes a bad index away, "
-                                    "restores configuration files; what is replaced is kept");
-  add_store(*repair, arguments);
-  repair->add_flag("--dry-run", arguments.repair.dry_run, "only tell what would be done");
-  repair->add_option("--backup", arguments.repair.backup_dir,
-                     "where to keep what is replaced; default DIR/repair-TIME");
+  const auto repair = line.add_command("repair",
+                                       "Cuts a torn tail, builds queues again from the log, takes a bad index away, "
+                                       "restores configuration files; what is replaced is kept");
+  add_store(repair, arguments);
+  repair.add_flag("--dry-run", arguments.repair.dry_run, "only tell what would be done");
+  repair.add_option("--backup", arguments.repair.backup_dir, "where to keep what is replaced; default DIR/repair-TIME");
 
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? kClean : kFailed;
-  }
-  if (verify->parsed()) return run_verify(arguments);
-  return dump->parsed() ? run_dump(arguments) : run_repair(arguments);
+  if (const auto status = line.parse(argc, argv)) return *status == 0 ? kClean : kFailed;
+  if (verify.called()) return run_verify(arguments);
+  return dump.called() ? run_dump(arguments) : run_repair(arguments);
 }
 
 }  // namespace mqstore

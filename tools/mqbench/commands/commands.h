@@ -2,8 +2,8 @@
 
 #include <functional>
 
-namespace CLI {
-class App;
+namespace tools {
+class CommandLine;
 }
 
 // The commands. Each adds itself to the program; what is returned runs it when it was the one that was called and gives
@@ -12,14 +12,14 @@ namespace mqbench {
 
 using Command = std::function<int()>;
 
-Command add_produce_command(CLI::App& app);
-Command add_consume_command(CLI::App& app);
-Command add_e2e_command(CLI::App& app);
-Command add_mixed_command(CLI::App& app);
-Command add_connections_command(CLI::App& app);
-Command add_route_command(CLI::App& app);
-Command add_fsync_command(CLI::App& app);
-Command add_mapping_command(CLI::App& app);
-Command add_echo_command(CLI::App& app);
+Command add_produce_command(tools::CommandLine& line);
+Command add_consume_command(tools::CommandLine& line);
+Command add_e2e_command(tools::CommandLine& line);
+Command add_mixed_command(tools::CommandLine& line);
+Command add_connections_command(tools::CommandLine& line);
+Command add_route_command(tools::CommandLine& line);
+Command add_fsync_command(tools::CommandLine& line);
+Command add_mapping_command(tools::CommandLine& line);
+Command add_echo_command(tools::CommandLine& line);
 
 }  // namespace mqbench

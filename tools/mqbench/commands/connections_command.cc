@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -14,7 +13,6 @@ namespace mqbench {
 namespace {
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   TargetOptions target;
   SendOptions send;
@@ -54,30 +52,30 @@ int run(Call& call) {
 
 }  // namespace
 
-Command add_connections_command(CLI::App& app) {
+Command add_connections_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
-  auto* command = call->command =
-      app.add_subcommand("connections", "Opens many connections and keeps them, idle or with some that send");
+  const auto command =
+      line.add_command("connections", "Opens many connections and keeps them, idle or with some that send");
   call->send.connections = 1'000;
-  add_target_options(*command, call->target);
-  add_send_options(*command, call->send);
-  command->add_option("--sending", call->sending, "share of the connections that send, 0 to 1")
-      ->check(CLI::Range(0.0, 1.0))
-      ->capture_default_str()
-      ->group("Sending");
-  command->add_option("--heartbeat", call->heartbeat_seconds, "seconds between two heartbeats of an idle connection")
-      ->check(CLI::Range(0.1, 100.0))
-      ->capture_default_str()
-      ->group("Sending");
-  add_run_options(*command, call->run);
-  command->footer(
+  add_target_options(command, call->target);
+  add_send_options(command, call->send);
+  command.add_option("--sending", call->sending, "share of the connections that send, 0 to 1")
+      .range(0.0, 1.0)
+      .show_default()
+      .group("Sending");
+  command.add_option("--heartbeat", call->heartbeat_seconds, "seconds between two heartbeats of an idle connection")
+      .range(0.1, 100.0)
+      .show_default()
+      .group("Sending");
+  add_run_options(command, call->run);
+  command.footer(
       "`connect` tells how long each connection took to open, `heartbeat` how long its heartbeats took. A connection\n"
       "that is lost makes the exit status 1. With --pid the memory before the first connection is shown too.\n\n"
       "Examples\n"
       "  mqbench connections --broker 127.0.0.1:10911 --connections 10000 --pid $(pidof mqbroker)\n"
       "  mqbench connections --broker 127.0.0.1:10911 --connections 10000 --sending 0.01\n"
       "  mqbench connections --broker 127.0.0.1:10911 --connections 500 --sending 1 --rate 2000");
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench

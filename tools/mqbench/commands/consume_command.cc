@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 
 #include "tools/mqbench/commands/commands.h"
@@ -11,7 +10,6 @@ namespace mqbench {
 namespace {
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   TargetOptions target;
   PullOptions pull;
@@ -58,30 +56,29 @@ int run(Call& call) {
 
 }  // namespace
 
-Command add_consume_command(CLI::App& app) {
+Command add_consume_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
-  auto* command = call->command =
-      app.add_subcommand("consume", "Reads queues as fast as it can, and checks what it reads");
-  add_target_options(*command, call->target);
-  add_pull_options(*command, call->pull);
-  command->add_option("--from", call->from, "first: from the beginning; last: only what comes now")
-      ->check(CLI::IsMember({"first", "last"}))
-      ->capture_default_str()
-      ->group("Receiving");
-  auto* follow =
-      command->add_flag("--follow", call->follow, "go on at the end, for --seconds; else stop where the queues end now")
-          ->group("Receiving");
-  command->add_flag("--again", call->again, "at the end begin again, for --seconds; keeps no record of what came")
-      ->excludes(follow)
-      ->group("Receiving");
-  command->add_flag("--foreign", call->foreign, "the topic may hold messages that mqbench did not write")
-      ->group("Receiving");
-  command->add_flag("!--no-duplicates-check", call->check_twice, "keep no record of what came")->group("Receiving");
-  command->add_option("--expect", call->expect, "fail unless so many messages come")->group("Receiving");
-  command->add_flag("--binary", call->binary, "headers in the binary encoding")->group("Receiving");
+  const auto command = line.add_command("consume", "Reads queues as fast as it can, and checks what it reads");
+  add_target_options(command, call->target);
+  add_pull_options(command, call->pull);
+  command.add_option("--from", call->from, "first: from the beginning; last: only what comes now")
+      .one_of({"first", "last"})
+      .show_default()
+      .group("Receiving");
+  const auto follow =
+      command.add_flag("--follow", call->follow, "go on at the end, for --seconds; else stop where the queues end now")
+          .group("Receiving");
+  command.add_flag("--again", call->again, "at the end begin again, for --seconds; keeps no record of what came")
+      .excludes(follow)
+      .group("Receiving");
+  command.add_flag("--foreign", call->foreign, "the topic may hold messages that mqbench did not write")
+      .group("Receiving");
+  command.add_flag("!--no-duplicates-check", call->check_twice, "keep no record of what came").group("Receiving");
+  command.add_option("--expect", call->expect, "fail unless so many messages come").group("Receiving");
+  command.add_flag("--binary", call->binary, "headers in the binary encoding").group("Receiving");
   call->run.seconds = 3'600;
-  add_run_options(*command, call->run);
-  command->footer(
+  add_run_options(command, call->run);
+  command.footer(
       "One pull is under way for each queue; a pull that finds nothing is held by the broker. Each body's checksum,\n"
       "each message's place in its queue and that it did not come before are checked; otherwise the exit status is 1.\n"
       "The latency is that of the pulls. With tags or SQL92 the rate is that of the messages that the broker "
@@ -91,7 +88,7 @@ Command add_consume_command(CLI::App& app) {
       "  mqbench consume --broker 127.0.0.1:10911 --pull-batch 256 --pull-connections 4\n"
       "  mqbench consume --namesrv 127.0.0.1:9876 --from last --follow --seconds 60\n"
       "  mqbench consume --broker 127.0.0.1:10911 --again --seconds 10 --sql 'price > 10'");
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench

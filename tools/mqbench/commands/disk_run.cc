@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <utility>
@@ -29,19 +28,19 @@ Window window_from_now(const RunOptions& options) {
 
 }  // namespace
 
-void add_disk_options(CLI::App& command, DiskOptions& options, const std::string& what_a_size_is,
+void add_disk_options(const tools::CommandOptions& command, DiskOptions& options, const std::string& what_a_size_is,
                       const std::string& what_the_file_is) {
   command.add_option("--dir", options.directory,
                      "where the file is made and removed (default: the system's for temporary files)");
   command.add_option("--sizes", options.sizes, what_a_size_is + "; each is measured by itself")
-      ->delimiter(',')
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(int64_t{1}, int64_t{64} << 20))
-      ->capture_default_str();
+      .comma_separated()
+      .bytes()
+      .range(int64_t{1}, int64_t{64} << 20)
+      .show_default();
   command.add_option("--file-size", options.file_bytes, what_the_file_is)
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(int64_t{4'096}, int64_t{64} << 30))
-      ->capture_default_str();
+      .bytes()
+      .range(int64_t{4'096}, int64_t{64} << 30)
+      .show_default();
   add_run_options(command, options.run);
 }
 

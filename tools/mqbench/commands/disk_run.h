@@ -10,10 +10,6 @@
 #include "tools/mqbench/run/run.h"
 
 // What is measured in this process alone, against a disk: no network, no server.
-namespace CLI {
-class App;
-}
-
 namespace mqbench {
 
 struct DiskOptions {
@@ -24,7 +20,7 @@ struct DiskOptions {
 };
 
 /// The run's options too. What `options` holds is what --help calls the default.
-void add_disk_options(CLI::App& command, DiskOptions& options, const std::string& what_a_size_is,
+void add_disk_options(const tools::CommandOptions& command, DiskOptions& options, const std::string& what_a_size_is,
                       const std::string& what_the_file_is);
 
 /// Records what ends within the window, one after the other, each of so many bytes, until the window is over or the

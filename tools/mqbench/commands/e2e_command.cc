@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <stdexcept>
 
@@ -12,7 +11,6 @@ namespace mqbench {
 namespace {
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   TargetOptions target;
   SendOptions send;
@@ -102,39 +100,35 @@ int run(Call& call) {
   return execute_and_report(run, call.run, call.mixed ? "mixed" : "e2e", "e2e");
 }
 
-Command add(CLI::App& app, bool mixed, const char* name, const char* about, const char* footer) {
+Command add(tools::CommandLine& line, bool mixed, const char* name, const char* about, const char* footer) {
   auto call = std::make_shared<Call>();
   call->mixed = mixed;
-  auto* command = call->command = app.add_subcommand(name, about);
+  const auto command = line.add_command(name, about);
   call->send.rate = 1'000;
   call->send.connections = 8;
   call->send.mode = "async";  // a sender that waits could not keep to the rate
-  add_target_options(*command, call->target);
-  add_send_options(*command, call->send);
-  add_pull_options(*command, call->pull);
-  command->add_flag("--foreign", call->foreign, "the topics may hold messages that mqbench did not write")
-      ->group("Receiving");
+  add_target_options(command, call->target);
+  add_send_options(command, call->send);
+  add_pull_options(command, call->pull);
+  command.add_flag("--foreign", call->foreign, "the topics may hold messages that mqbench did not write")
+      .group("Receiving");
   if (mixed) {
     command
-        ->add_option("--catch-up-topic", call->catch_up_topic,
-                     "what the consumer that catches up reads (default: the topics that are sent to)")
-        ->group("Receiving");
-    command->add_option("--catch-up-topics", call->catch_up_topics, "as --topics")
-        ->capture_default_str()
-        ->group("Receiving");
-    command->add_option("--catch-up-queues", call->catch_up_queues, "as --queues")
-        ->capture_default_str()
-        ->group("Receiving");
+        .add_option("--catch-up-topic", call->catch_up_topic,
+                    "what the consumer that catches up reads (default: the topics that are sent to)")
+        .group("Receiving");
+    command.add_option("--catch-up-topics", call->catch_up_topics, "as --topics").show_default().group("Receiving");
+    command.add_option("--catch-up-queues", call->catch_up_queues, "as --queues").show_default().group("Receiving");
   }
-  add_run_options(*command, call->run);
-  command->footer(footer);
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  add_run_options(command, call->run);
+  command.footer(footer);
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace
 
-Command add_e2e_command(CLI::App& app) {
-  return add(app, false, "e2e", "Sends, receives, and measures from send to receive",
+Command add_e2e_command(tools::CommandLine& line) {
+  return add(line, false, "e2e", "Sends, receives, and measures from send to receive",
              "Latency `e2e` counts from the moment the send was meant for until the message was read by a consumer\n"
              "whose pull the broker held. Everything acknowledged must come, once and undamaged; otherwise the exit\n"
              "status is 1. Processor time is divided by received messages.\n\n"
@@ -144,9 +138,9 @@ Command add_e2e_command(CLI::App& app) {
              "  mqbench e2e --namesrv 127.0.0.1:9876 --rate 1000 --html e2e.html");
 }
 
-Command add_mixed_command(CLI::App& app) {
+Command add_mixed_command(tools::CommandLine& line) {
   return add(
-      app, true, "mixed", "e2e, while another consumer reads from the beginning, again and again",
+      line, true, "mixed", "e2e, while another consumer reads from the beginning, again and again",
       "Latencies are those of `mqbench e2e`; `catch_up` is the other consumer. Fill the topic first; to read\n"
       "cold log, fill a topic of its own and more than fits into memory.\n\n"
       "Examples\n"

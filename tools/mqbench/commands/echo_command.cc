@@ -1,7 +1,6 @@
 #include <fmt/core.h>
 #include <sys/prctl.h>
 
-#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 #include <memory>
@@ -15,7 +14,6 @@ namespace mqbench {
 namespace {
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   SendOptions send;
   EchoOptions echo;
@@ -51,30 +49,30 @@ int run(Call& call) {
 
 }  // namespace
 
-Command add_echo_command(CLI::App& app) {
+Command add_echo_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
-  auto* command = call->command = app.add_subcommand(
-      "echo", "The same load against a bare echo server: the ceiling for any broker on this machine");
-  add_send_options(*command, call->send);
-  add_run_options(*command, call->run);
+  const auto command =
+      line.add_command("echo", "The same load against a bare echo server: the ceiling for any broker on this machine");
+  add_send_options(command, call->send);
+  add_run_options(command, call->run);
   constexpr const char* kGroup = "Echo server";
-  command->add_option("--server-cpus", call->server_cpus, "processors that the server runs on")->group(kGroup);
-  command->add_option("--queues", call->queues, "queues that the requests name")->capture_default_str()->group(kGroup);
-  command->add_option("--answer-body", call->echo.answer_body, "bytes behind each answer's header, as pulls have them")
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(size_t{0}, size_t{32} << 20))
-      ->group(kGroup);
-  command->add_flag("--serve", call->serve, "only serve, until SIGINT")->group(kGroup);
-  command->add_option("--bind", call->echo.bind, "IPv4 address of the server")->capture_default_str()->group(kGroup);
-  command->add_option("--port", call->echo.port, "its port; 0: a free one")
-      ->check(CLI::Range(0, 65'535))
-      ->capture_default_str()
-      ->group(kGroup);
+  command.add_option("--server-cpus", call->server_cpus, "processors that the server runs on").group(kGroup);
+  command.add_option("--queues", call->queues, "queues that the requests name").show_default().group(kGroup);
+  command.add_option("--answer-body", call->echo.answer_body, "bytes behind each answer's header, as pulls have them")
+      .bytes()
+      .range(size_t{0}, size_t{32} << 20)
+      .group(kGroup);
+  command.add_flag("--serve", call->serve, "only serve, until SIGINT").group(kGroup);
+  command.add_option("--bind", call->echo.bind, "IPv4 address of the server").show_default().group(kGroup);
+  command.add_option("--port", call->echo.port, "its port; 0: a free one")
+      .range(0, 65'535)
+      .show_default()
+      .group(kGroup);
   // For the test that stalls are reported.
-  command->add_option("--stall-ms", call->echo.stall_ms)->group("");
-  command->add_option("--stall-every-ms", call->echo.stall_every_ms)->group("");
-  command->add_flag("--with-parent", call->with_parent)->group("");
-  command->footer(
+  command.add_option("--stall-ms", call->echo.stall_ms).group("");
+  command.add_option("--stall-every-ms", call->echo.stall_every_ms).group("");
+  command.add_flag("--with-parent", call->with_parent).group("");
+  command.footer(
       "The server is a process of its own with one thread. It finds the opaque of each request and answers with what "
       "a\n"
       "broker answers to a send; it stores nothing. Options of sending are those of `mqbench produce`.\n\n"
@@ -83,7 +81,7 @@ Command add_echo_command(CLI::App& app) {
       "  mqbench echo --mode async --connections 4 --cpus 1 --server-cpus 0\n"
       "  mqbench echo --body 64 --connections 8 --answer-body 36K          what pulls could reach\n"
       "  mqbench echo --serve --port 18000                                leave it running");
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench

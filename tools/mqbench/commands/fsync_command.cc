@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -32,20 +31,19 @@ int run(const DiskOptions& options) {
 
 }  // namespace
 
-Command add_fsync_command(CLI::App& app) {
+Command add_fsync_command(tools::CommandLine& line) {
   auto options = std::make_shared<DiskOptions>();
   options->run.seconds = 5;
   options->run.warmup = 0.5;
   options->sizes = {1'024, 65'536};
   options->file_bytes = 256LL << 20;
-  auto* command = app.add_subcommand("fsync", "Appends with fdatasync: the ceiling for SYNC_FLUSH on this disk");
-  add_disk_options(*command, *options, "bytes of an append",
-                   "bytes of the file, which is prepared as the broker's log");
-  command->footer(
+  const auto command = line.add_command("fsync", "Appends with fdatasync: the ceiling for SYNC_FLUSH on this disk");
+  add_disk_options(command, *options, "bytes of an append", "bytes of the file, which is prepared as the broker's log");
+  command.footer(
       "Examples\n"
       "  mqbench fsync --dir /data                   1 KiB and 64 KiB\n"
       "  mqbench fsync --sizes 1K,4K,256K --seconds 10 --json fsync.json");
-  return [options, command] { return command->parsed() ? run(*options) : 0; };
+  return [options, command] { return command.called() ? run(*options) : 0; };
 }
 
 }  // namespace mqbench

@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstring>
 #include <memory>
@@ -47,21 +46,21 @@ int run(const Call& call) {
 
 }  // namespace
 
-Command add_mapping_command(CLI::App& app) {
+Command add_mapping_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
   call->disk.run.seconds = 5;
   call->disk.run.warmup = 0.5;
   call->disk.sizes = {1'024};
   call->disk.file_bytes = 1LL << 30;
-  auto* command = app.add_subcommand("mapping", "Copies into a mapped file: the ceiling for appends of one thread");
-  command->add_flag("--warm", call->warm, "into pages that were made before, round and round");
-  add_disk_options(*command, call->disk, "bytes of a copy",
+  const auto command = line.add_command("mapping", "Copies into a mapped file: the ceiling for appends of one thread");
+  command.add_flag("--warm", call->warm, "into pages that were made before, round and round");
+  add_disk_options(command, call->disk, "bytes of a copy",
                    "bytes of the file; then comes another, or with --warm the same");
-  command->footer(
+  command.footer(
       "Examples\n"
       "  mqbench mapping --dir /data                 1 KiB, into pages never touched before\n"
       "  mqbench mapping --warm --file-size 64M");
-  return [call, command] { return command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench

@@ -2,7 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <fstream>
 #include <iterator>
@@ -32,121 +31,116 @@ std::vector<std::string> own_arguments() {
 
 }  // namespace
 
-void add_run_options(CLI::App& command, RunOptions& options, bool timed) {
+void add_run_options(const tools::CommandOptions& command, RunOptions& options, bool timed) {
   constexpr const char* kGroup = "Run and report";
   if (timed) {
     command.add_option("--seconds", options.seconds, "length of the measured window")
-        ->check(CLI::Range(0.05, 1e6))
-        ->capture_default_str()
-        ->group(kGroup);
+        .range(0.05, 1e6)
+        .show_default()
+        .group(kGroup);
     command.add_option("--warmup", options.warmup, "seconds of load before it, which are not measured")
-        ->check(CLI::Range(0.0, 1e6))
-        ->capture_default_str()
-        ->group(kGroup);
+        .range(0.0, 1e6)
+        .show_default()
+        .group(kGroup);
   }
   command.add_option("--threads", options.threads, "event loops of the generator")
-      ->check(CLI::Range(1, 64))
-      ->capture_default_str()
-      ->group(kGroup);
-  command.add_option("--cpus", options.cpus, "processors that the generator runs on, such as 1 or 0,2-3")
-      ->group(kGroup);
+      .range(1, 64)
+      .show_default()
+      .group(kGroup);
+  command.add_option("--cpus", options.cpus, "processors that the generator runs on, such as 1 or 0,2-3").group(kGroup);
   command
       .add_option("--pid", options.pids,
                   "server process whose processor time, memory, faults and switches are reported; repeatable")
-      ->group(kGroup);
+      .group(kGroup);
   command.add_option("--json", options.json, "write the report as JSON to this file; - is standard output")
-      ->group(kGroup);
-  command.add_option("--html", options.html, "write it as one HTML page with plots to this file")->group(kGroup);
-  command.add_flag("--quiet", options.quiet, "no line of progress")->group(kGroup);
+      .group(kGroup);
+  command.add_option("--html", options.html, "write it as one HTML page with plots to this file").group(kGroup);
+  command.add_flag("--quiet", options.quiet, "no line of progress").group(kGroup);
 }
 
-void add_target_options(CLI::App& command, TargetOptions& options) {
+void add_target_options(const tools::CommandOptions& command, TargetOptions& options) {
   constexpr const char* kGroup = "Where";
-  command.add_option("--broker", options.broker, "HOST:PORT of one broker; no NameServer is asked")->group(kGroup);
+  command.add_option("--broker", options.broker, "HOST:PORT of one broker; no NameServer is asked").group(kGroup);
   command.add_option("--namesrv", options.namesrv, "HOST:PORT of a NameServer: all masters that it knows")
-      ->group(kGroup);
-  command.add_option("--broker-name", options.broker_name, "of these, only this one")->group(kGroup);
+      .group(kGroup);
+  command.add_option("--broker-name", options.broker_name, "of these, only this one").group(kGroup);
   command.add_option("--topic", options.topic, "topic; with --topics N the topics TOPIC-0 and so on")
-      ->capture_default_str()
-      ->group(kGroup);
-  command.add_option("--topics", options.topics, "number of topics")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str()
-      ->group(kGroup);
+      .show_default()
+      .group(kGroup);
+  command.add_option("--topics", options.topics, "number of topics").range(1, 1'000'000).show_default().group(kGroup);
   command.add_option("--queues", options.queues, "queues of each topic on each broker")
-      ->check(CLI::Range(1, 65'536))
-      ->capture_default_str()
-      ->group(kGroup);
-  command.add_flag("!--no-create", options.create, "the topics are there already, with so many queues")->group(kGroup);
+      .range(1, 65'536)
+      .show_default()
+      .group(kGroup);
+  command.add_flag("!--no-create", options.create, "the topics are there already, with so many queues").group(kGroup);
 }
 
-void add_send_options(CLI::App& command, SendOptions& options) {
+void add_send_options(const tools::CommandOptions& command, SendOptions& options) {
   constexpr const char* kGroup = "Sending";
   auto& shape = options.shape;
   command
       .add_option("--mode", options.mode, "sync: one message without answer on a connection; async: --window; one-way")
-      ->check(CLI::IsMember({"sync", "async", "one-way"}))
-      ->capture_default_str()
-      ->group(kGroup);
+      .one_of({"sync", "async", "one-way"})
+      .show_default()
+      .group(kGroup);
   command.add_option("--connections", options.connections, "connections in all")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(1, 1'000'000)
+      .show_default()
+      .group(kGroup);
   command.add_option("--window", options.window, "requests without answer on each connection (async)")
-      ->check(CLI::Range(1, 65'536))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(1, 65'536)
+      .show_default()
+      .group(kGroup);
   command
       .add_option(
           "--rate", options.rate,
           "open-loop: messages a second in all, sent when they are due; 0: closed-loop, as fast as answers come")
-      ->check(CLI::Range(0.0, 1e9))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(0.0, 1e9)
+      .show_default()
+      .group(kGroup);
   command.add_option("--body", shape.body_bytes, fmt::format("bytes of a body, at least {}", Stamp::kBytes))
-      ->transform(CLI::AsSizeValue(false))
-      ->check(CLI::Range(Stamp::kBytes, size_t{32} << 20))
-      ->capture_default_str()
-      ->group(kGroup);
+      .bytes()
+      .range(Stamp::kBytes, size_t{32} << 20)
+      .show_default()
+      .group(kGroup);
   command.add_option("--batch", shape.batch, "messages of one request (SEND_BATCH_MESSAGE)")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str()
-      ->group(kGroup);
-  command.add_flag("--keys", shape.keys, "each message has a key of its own")->group(kGroup);
-  command.add_flag("--unique-key", shape.unique_key, "and a UNIQ_KEY, as SDKs send it")->group(kGroup);
+      .range(1, 100'000)
+      .show_default()
+      .group(kGroup);
+  command.add_flag("--keys", shape.keys, "each message has a key of its own").group(kGroup);
+  command.add_flag("--unique-key", shape.unique_key, "and a UNIQ_KEY, as SDKs send it").group(kGroup);
   command.add_option("--tags", shape.tags, "tags that the messages have in turn, such as A,B")
-      ->delimiter(',')
-      ->group(kGroup);
+      .comma_separated()
+      .group(kGroup);
   command.add_option("--properties", shape.properties, "further properties of each message, 16 bytes each")
-      ->check(CLI::Range(0, 1'000))
-      ->group(kGroup);
-  command.add_flag("--binary", options.binary, "headers in the binary encoding instead of JSON")->group(kGroup);
-  command.add_option("--producer-group", options.group, "group of the producers")->capture_default_str()->group(kGroup);
+      .range(0, 1'000)
+      .group(kGroup);
+  command.add_flag("--binary", options.binary, "headers in the binary encoding instead of JSON").group(kGroup);
+  command.add_option("--producer-group", options.group, "group of the producers").show_default().group(kGroup);
 }
 
-void add_pull_options(CLI::App& command, PullOptions& options) {
+void add_pull_options(const tools::CommandOptions& command, PullOptions& options) {
   constexpr const char* kGroup = "Receiving";
   command.add_option("--pull-connections", options.connections, "connections to each broker that the queues share")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(1, 100'000)
+      .show_default()
+      .group(kGroup);
   command.add_option("--pull-batch", options.batch, "messages that a pull asks for")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str()
-      ->group(kGroup);
+      .range(1, 10'000)
+      .show_default()
+      .group(kGroup);
   command.add_option("--suspend-ms", options.suspend_ms, "how long the broker may hold a pull that finds nothing")
-      ->check(CLI::Range(1, 600'000))
-      ->capture_default_str()
-      ->group(kGroup);
-  command.add_option("--group", options.group, "consumer group; no offset is committed")
-      ->capture_default_str()
-      ->group(kGroup);
-  auto* tags = command.add_option("--subscription", options.tags, "tags that are subscribed to, such as \"A || B\"")
-                   ->capture_default_str()
-                   ->group(kGroup);
+      .range(1, 600'000)
+      .show_default()
+      .group(kGroup);
+  command.add_option("--group", options.group, "consumer group; no offset is committed").show_default().group(kGroup);
+  const auto tags =
+      command.add_option("--subscription", options.tags, "tags that are subscribed to, such as \"A || B\"")
+          .show_default()
+          .group(kGroup);
   command.add_option("--sql", options.sql, "an SQL92 expression instead of tags, such as \"price > 10\"")
-      ->excludes(tags)
-      ->group(kGroup);
+      .excludes(tags)
+      .group(kGroup);
 }
 
 uint32_t new_run_number() { return std::random_device{}(); }

@@ -4,15 +4,12 @@
 #include <string>
 #include <vector>
 
+#include "tools/command_line/command_line.h"
 #include "tools/mqbench/loads/pull_load.h"
 #include "tools/mqbench/loads/send_load.h"
 #include "tools/mqbench/run/run.h"
 #include "tools/mqbench/run/targets.h"
 #include "tools/mqbench/wire/frame_builder.h"
-
-namespace CLI {
-class App;
-}
 
 // Options that several commands share, and how loads are made of them.
 namespace mqbench {
@@ -36,10 +33,10 @@ struct PullOptions {
   std::string sql;  ///< instead of tags, when not empty
 };
 
-void add_run_options(CLI::App& command, RunOptions& options, bool timed = true);
-void add_target_options(CLI::App& command, TargetOptions& options);
-void add_send_options(CLI::App& command, SendOptions& options);
-void add_pull_options(CLI::App& command, PullOptions& options);
+void add_run_options(const tools::CommandOptions& command, RunOptions& options, bool timed = true);
+void add_target_options(const tools::CommandOptions& command, TargetOptions& options);
+void add_send_options(const tools::CommandOptions& command, SendOptions& options);
+void add_pull_options(const tools::CommandOptions& command, PullOptions& options);
 
 /// A random number for all that one run sends.
 [[nodiscard]] uint32_t new_run_number();

@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <numeric>
 #include <thread>
@@ -13,7 +12,6 @@ namespace mqbench {
 namespace {
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   TargetOptions target;
   SendOptions send;
@@ -37,11 +35,11 @@ void check_stored(Run& run, const std::vector<SendLoad*>& senders, const Targets
                                  one_way ? "sent one-way" : "acknowledged", stored));
 }
 
-int run(Call& call) {
+int run(Call& call, const tools::CommandOptions& options) {
   settle(call.send);
   if (call.send.messages != 0) {
-    if (call.command->count("--warmup") == 0) call.run.warmup = 0;
-    if (call.command->count("--seconds") == 0) call.run.seconds = 86'400;
+    if (!options.given("--warmup")) call.run.warmup = 0;
+    if (!options.given("--seconds")) call.run.seconds = 86'400;
   }
   call.run.title = fmt::format("{}; {}", describe(call.send), describe(call.target));
   Run run(call.run);
@@ -55,18 +53,18 @@ int run(Call& call) {
 
 }  // namespace
 
-Command add_produce_command(CLI::App& app) {
+Command add_produce_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
-  auto* command = call->command = app.add_subcommand("produce", "Sends messages: sync, async, one-way, in batches");
-  add_target_options(*command, call->target);
-  add_send_options(*command, call->send);
+  const auto command = line.add_command("produce", "Sends messages: sync, async, one-way, in batches");
+  add_target_options(command, call->target);
+  add_send_options(command, call->send);
   command
-      ->add_option("--messages", call->send.messages,
-                   "end after so many instead of --seconds (in whole batches); all are measured, --warmup is 0 then")
-      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 40))
-      ->group("Sending");
-  add_run_options(*command, call->run);
-  command->footer(
+      .add_option("--messages", call->send.messages,
+                  "end after so many instead of --seconds (in whole batches); all are measured, --warmup is 0 then")
+      .range(uint64_t{1}, uint64_t{1} << 40)
+      .group("Sending");
+  add_run_options(command, call->run);
+  command.footer(
       "Closed-loop (no --rate) finds the most that the broker takes; its latencies are those of senders that wait for\n"
       "each other. Open-loop (--rate) sends at fixed moments and counts from them, so a stall is seen by all messages\n"
       "that were due in it: latencies are to be read there.\n"
@@ -78,7 +76,7 @@ Command add_produce_command(CLI::App& app) {
       "  mqbench produce --broker 127.0.0.1:10911 --rate 5000 --seconds 60 --html send.html\n"
       "  mqbench produce --namesrv 127.0.0.1:9876 --batch 32 --topics 100 --queues 4 --keys --tags A,B\n"
       "  mqbench produce --broker 127.0.0.1:10911 --mode one-way --connections 2 --json -");
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call, command) : 0; };
 }
 
 }  // namespace mqbench

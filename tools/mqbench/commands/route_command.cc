@@ -1,6 +1,5 @@
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
 #include <stdexcept>
@@ -20,7 +19,6 @@ constexpr double kRegisteredSeconds = 100;
 constexpr const char* kCluster = "mqbench";
 
 struct Call {
-  CLI::App* command = nullptr;
   RunOptions run;
   SendOptions send;
   std::string namesrv;
@@ -122,51 +120,43 @@ int run(Call& call) {
 
 }  // namespace
 
-Command add_route_command(CLI::App& app) {
+Command add_route_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
-  auto* command = call->command =
-      app.add_subcommand("route", "Load of a NameServer: route queries, registrations of many topics");
+  const auto command = line.add_command("route", "Load of a NameServer: route queries, registrations of many topics");
   call->send.connections = 8;
   call->send.window = 1;
-  command->add_option("--namesrv", call->namesrv, "HOST:PORT of the NameServer")->required()->group("Where");
-  command->add_option("--topic", call->topic, "the topics are called TOPIC-0 and so on")
-      ->capture_default_str()
-      ->group("Where");
-  command->add_option("--topics", call->topics, "number of topics")
-      ->check(CLI::Range(1, 1'000'000))
-      ->capture_default_str()
-      ->group("Where");
-  command->add_option("--queues", call->queues, "queues of each topic that is registered")
-      ->capture_default_str()
-      ->group("Where");
-  command->add_flag("!--no-register", call->do_register, "the topics are there already; register nothing")
-      ->group("Where");
-  command->add_option("--registrations", call->registrations, "how often all topics are registered before the queries")
-      ->check(CLI::Range(1, 10'000))
-      ->capture_default_str()
-      ->group("Where");
-  command->add_option("--connections", call->send.connections, "connections in all")
-      ->check(CLI::Range(1, 100'000))
-      ->capture_default_str()
-      ->group("Queries");
-  command->add_option("--window", call->send.window, "queries without answer on each connection")
-      ->check(CLI::Range(1, 65'536))
-      ->capture_default_str()
-      ->group("Queries");
-  command->add_option("--rate", call->send.rate, "open-loop: queries a second in all; 0: closed-loop")
-      ->check(CLI::Range(0.0, 1e9))
-      ->capture_default_str()
-      ->group("Queries");
-  command->add_flag("--binary", call->send.binary, "headers in the binary encoding instead of JSON")->group("Queries");
+  command.add_option("--namesrv", call->namesrv, "HOST:PORT of the NameServer").required().group("Where");
+  command.add_option("--topic", call->topic, "the topics are called TOPIC-0 and so on").show_default().group("Where");
+  command.add_option("--topics", call->topics, "number of topics").range(1, 1'000'000).show_default().group("Where");
+  command.add_option("--queues", call->queues, "queues of each topic that is registered").show_default().group("Where");
+  command.add_flag("!--no-register", call->do_register, "the topics are there already; register nothing")
+      .group("Where");
+  command.add_option("--registrations", call->registrations, "how often all topics are registered before the queries")
+      .range(1, 10'000)
+      .show_default()
+      .group("Where");
+  command.add_option("--connections", call->send.connections, "connections in all")
+      .range(1, 100'000)
+      .show_default()
+      .group("Queries");
+  command.add_option("--window", call->send.window, "queries without answer on each connection")
+      .range(1, 65'536)
+      .show_default()
+      .group("Queries");
+  command.add_option("--rate", call->send.rate, "open-loop: queries a second in all; 0: closed-loop")
+      .range(0.0, 1e9)
+      .show_default()
+      .group("Queries");
+  command.add_flag("--binary", call->send.binary, "headers in the binary encoding instead of JSON").group("Queries");
   call->send.mode = "async";
-  add_run_options(*command, call->run);
-  command->footer(
+  add_run_options(command, call->run);
+  command.footer(
       "`route` are the queries, `register` the registrations of a broker with all the topics, one after another, from\n"
       "the request to the answer. The topics are gone afterwards.\n\n"
       "Examples\n"
       "  mqbench route --namesrv 127.0.0.1:9876 --topics 10000 --pid $(pidof mqnamesrv)\n"
       "  mqbench route --namesrv 127.0.0.1:9876 --connections 64 --window 16 --rate 50000");
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench

@@ -3,13 +3,13 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <stdexcept>
 
+#include "tools/command_line/command_line.h"
 #include "tools/mqbench/store/scenarios.h"
 
 namespace mqbench {
@@ -30,7 +30,6 @@ constexpr Scenario kScenarios[] = {{"memory", measure_memory},
                                    {"start", measure_start}};
 
 struct Call {
-  CLI::App* command = nullptr;
   StoreBenchOptions options;
   std::string directory;
   std::vector<std::string> only;
@@ -84,12 +83,12 @@ int run(Call& call) {
 
 }  // namespace
 
-std::function<int()> add_store_command(CLI::App& app) {
+std::function<int()> add_store_command(tools::CommandLine& line) {
   auto call = std::make_shared<Call>();
   auto& options = call->options;
-  auto* command = app.add_subcommand("store", "The store in this process, at its own interface: no network, no broker");
-  call->command = command;
-  command->footer(
+  const auto command =
+      line.add_command("store", "The store in this process, at its own interface: no network, no broker");
+  command.footer(
       "Figures\n"
       "  memory.*   own memory, open files and start with many topics\n"
       "  append.*   appends of one thread against memcpy of the same bytes\n"
@@ -103,54 +102,51 @@ std::function<int()> add_store_command(CLI::App& app) {
       "  mqbench store --only sync --senders 1,64     one scenario\n"
       "  mqbench store --store-size 1G --seconds 1    in a minute or so\n"
       "  mqbench store --json > figures.json");
-  const auto size = CLI::AsSizeValue(false);
-  command->add_option(
+  command.add_option(
       "--dir", call->directory,
       "where to work: a directory is made in it and removed (default: the system's for temporary files)");
-  command->add_option("--only", call->only, "scenarios: memory, append, sync, index, start (default: all)")
-      ->delimiter(',')
-      ->check(CLI::IsMember({"memory", "append", "sync", "index", "start"}));
-  command->add_flag("--json", call->json, "print one JSON object when all is done");
-  command->add_option("--seconds", options.seconds, "of each timed measurement")
-      ->check(CLI::Range(0.01, 3'600.0))
-      ->capture_default_str();
-  command->add_option("--body", options.body_bytes, "bytes of a message's body")
-      ->transform(size)
-      ->check(CLI::Range(int64_t{1}, int64_t{4} << 20))
-      ->capture_default_str();
-  command->add_option("--append-size", options.append_bytes, "bytes that one measurement of appends writes at most")
-      ->transform(size)
-      ->capture_default_str();
-  command->add_option("--senders", options.senders, "numbers of senders under SYNC_FLUSH")
-      ->delimiter(',')
-      ->check(CLI::Range(int64_t{1}, int64_t{100'000}))
-      ->capture_default_str();
+  command.add_option("--only", call->only, "scenarios: memory, append, sync, index, start (default: all)")
+      .comma_separated()
+      .one_of({"memory", "append", "sync", "index", "start"});
+  command.add_flag("--json", call->json, "print one JSON object when all is done");
+  command.add_option("--seconds", options.seconds, "of each timed measurement").range(0.01, 3'600.0).show_default();
+  command.add_option("--body", options.body_bytes, "bytes of a message's body")
+      .bytes()
+      .range(int64_t{1}, int64_t{4} << 20)
+      .show_default();
+  command.add_option("--append-size", options.append_bytes, "bytes that one measurement of appends writes at most")
+      .bytes()
+      .show_default();
+  command.add_option("--senders", options.senders, "numbers of senders under SYNC_FLUSH")
+      .comma_separated()
+      .range(int64_t{1}, int64_t{100'000})
+      .show_default();
   command
-      ->add_option("--store-size", options.store_bytes, "log of the store that is started; less when the disk is short")
-      ->transform(size)
-      ->capture_default_str();
+      .add_option("--store-size", options.store_bytes, "log of the store that is started; less when the disk is short")
+      .bytes()
+      .show_default();
   command
-      ->add_option("--store-body", options.store_body_bytes, "bytes of a body in stores that are started or recovered")
-      ->transform(size)
-      ->check(CLI::Range(int64_t{1}, int64_t{4} << 20))
-      ->capture_default_str();
-  command->add_option("--recover-size", options.recover_bytes, "log of the store that is recovered")
-      ->transform(size)
-      ->capture_default_str();
-  command->add_option("--log-file-size", options.log_file_bytes, "mappedFileSizeCommitLog")
-      ->transform(size)
-      ->check(CLI::Range(int64_t{1} << 16, int64_t{INT32_MAX}))
-      ->capture_default_str();
-  command->add_option("--index-messages", options.index_messages, "messages with keys")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000'000}))
-      ->capture_default_str();
-  command->add_option("--topics", options.topics, "topics of the scenario memory")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'000'000}))
-      ->capture_default_str();
-  command->add_option("--queues", options.queues, "queues of each of them")
-      ->check(CLI::Range(int64_t{1}, int64_t{1'024}))
-      ->capture_default_str();
-  return [call] { return call->command->parsed() ? run(*call) : 0; };
+      .add_option("--store-body", options.store_body_bytes, "bytes of a body in stores that are started or recovered")
+      .bytes()
+      .range(int64_t{1}, int64_t{4} << 20)
+      .show_default();
+  command.add_option("--recover-size", options.recover_bytes, "log of the store that is recovered")
+      .bytes()
+      .show_default();
+  command.add_option("--log-file-size", options.log_file_bytes, "mappedFileSizeCommitLog")
+      .bytes()
+      .range(int64_t{1} << 16, int64_t{INT32_MAX})
+      .show_default();
+  command.add_option("--index-messages", options.index_messages, "messages with keys")
+      .range(int64_t{1}, int64_t{1'000'000'000})
+      .show_default();
+  command.add_option("--topics", options.topics, "topics of the scenario memory")
+      .range(int64_t{1}, int64_t{1'000'000})
+      .show_default();
+  command.add_option("--queues", options.queues, "queues of each of them")
+      .range(int64_t{1}, int64_t{1'024})
+      .show_default();
+  return [call, command] { return command.called() ? run(*call) : 0; };
 }
 
 }  // namespace mqbench
