@@ -8,21 +8,27 @@ set(APOGEE_PRECOMPILED_HEADERS
   <vector> <fmt/format.h>)
 
 # What ccache wants, so that it keeps what was built with them (tools/build.sh has the rest).
-if(APOGEE_PRECOMPILE AND CMAKE_CXX_COMPILER_ID MATCHES Clang)
+if(CMAKE_CXX_COMPILER_ID MATCHES Clang)
   add_compile_options("SHELL:-Xclang -fno-pch-timestamp")
 endif()
 
-# apogee_precompile(target KIND [header ...]) KIND: fuzzed, library, program (they differ in what position-independent
-# means), test or mqbench. The first target of a kind owns the headers, to which the given ones are added; the others use them.
+# apogee_precompile(target KIND [header ...] [ALWAYS header ...]) KIND: fuzzed, library, program (they differ in what
+# position-independent means), test, test_support or mqbench. The first target of a kind owns the headers, to which the given ones are
+# added; the others use them. Those behind ALWAYS are precompiled without APOGEE_PRECOMPILE too.
 function(apogee_precompile target kind)
-  if(NOT APOGEE_PRECOMPILE)
+  cmake_parse_arguments(PARSE_ARGV 2 ARG "" "" "ALWAYS")
+  set(headers ${ARG_ALWAYS})
+  if(APOGEE_PRECOMPILE)
+    list(PREPEND headers ${APOGEE_PRECOMPILED_HEADERS} ${ARG_UNPARSED_ARGUMENTS})
+  endif()
+  if(NOT headers)
     return()
   endif()
   get_property(owner GLOBAL PROPERTY apogee_precompiled_${kind})
   if(owner)
     target_precompile_headers(${target} REUSE_FROM ${owner})
   else()
-    target_precompile_headers(${target} PRIVATE ${APOGEE_PRECOMPILED_HEADERS} ${ARGN})
+    target_precompile_headers(${target} PRIVATE ${headers})
     set_property(GLOBAL PROPERTY apogee_precompiled_${kind} ${target})
   endif()
 endfunction()
