@@ -2,10 +2,11 @@
 
 #include <fmt/core.h>
 
-#include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdlib>
-#include <memory>
 #include <ostream>
+
+#include "common/config/given_options.h"
 
 namespace apogee::config {
 namespace {
@@ -96,47 +97,7 @@ std::string unknown_option(const std::string& option, const ConfigTable& table) 
   return line;
 }
 
-/// What stood on the command line, before any of it is applied.
-struct Given {
-  std::string config_file, namesrv;
-  bool help = false, version = false, print_all = false, print_important = false;
-  std::vector<std::pair<std::string, std::string>> settings;
-  std::vector<std::string> extras;
-  std::set<std::string> flags;
-};
-
-Result<Given> read_options(int argc, const char* const* argv, const Program& program, const ConfigTable& table) {
-  CLI::App app(program.summary, program.name);
-  app.set_help_flag("");
-  app.allow_extras();
-  Given given;
-  app.add_option("-c,--configFile", given.config_file);
-  app.add_flag("-h,--help", given.help);
-  app.add_flag("--version", given.version);
-  app.add_flag("-p,--printConfigItem", given.print_all);
-  app.add_flag("-m,--printImportantConfig", given.print_important);
-  if (!program.namesrv_key.empty()) app.add_option("-n", given.namesrv);
-  for (const auto& flag : program.flags)
-    app.add_flag_callback(flag.name, [&given, name = flag.name] { given.flags.insert(name); });
-  for (const auto& row : table.rows()) {
-    app.add_option_function<std::string>(
-           "--" + row.key, [&given, key = row.key](const std::string& text) { given.settings.emplace_back(key, text); })
-        ->take_last();
-  }
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ArgumentMismatch& failure) {
-    const std::string text = failure.what();
-    return Error{Errc::kInvalidArgument, text.substr(0, text.find(':')) + " needs a value"};
-  } catch (const CLI::ParseError& failure) {
-    std::string text = failure.what();
-    return Error{Errc::kInvalidArgument, text.substr(0, text.find('\n'))};
-  }
-  given.extras = app.remaining();
-  return given;
-}
-
-Status apply(const Program& program, const Given& given, ConfigTable& table) {
+Status apply(const Program& program, const GivenOptions& given, ConfigTable& table) {
   for (const auto& [variable, key] : program.environment) {
     const char* value = std::getenv(variable.c_str());
     if (value == nullptr || *value == '\0') continue;
@@ -161,7 +122,7 @@ CommandLine parse_command_line(int argc, const char* const* argv, const Program&
     line.exit_code = 1;
     return line;
   };
-  auto given = read_options(argc, argv, program, table);
+  auto given = read_given_options(argc, argv, program, table);
   if (!given) return fail(given.error().message + " (see " + program.name + " --help)");
   if (given->help) {
     out << help_text(program, table);
