@@ -36,6 +36,9 @@ constexpr size_t kArrivalsOneByOne = 16;
 constexpr size_t kSlots = 256;  // a power of two
 constexpr size_t kKnownQueuesMax = 65'536;
 
+/// The one that this thread dispatches for: an arrival listener may have pulls wait again.
+thread_local const Dispatcher* dispatching = nullptr;
+
 }  // namespace
 
 bool has_queue_entry(int32_t sys_flag) {
@@ -104,6 +107,12 @@ Status Dispatcher::catch_up_in_memory(bool stop_at_gaps) {
 
 void Dispatcher::append_done() {
   if (!waiting_for_arrivals_ || !waiting_for_arrivals_()) return wake();
+  dispatch_here();
+}
+
+void Dispatcher::dispatch_here() {
+  if (position() >= log_.readable_end()) return;
+  if (dispatching == this) return wake();
   {
     std::unique_lock lock(dispatch_mutex_, std::try_to_lock);
     const LogOffset end = log_.readable_end();
@@ -161,17 +170,19 @@ void Dispatcher::run() {
     // Sleep is announced before the last look at the log: an append after that look sees it and wakes us.
     asleep_.store(true, std::memory_order_seq_cst);
     auto woken = [this] { return pending_ || stopping_ || flush_asked_; };
+    Clock::time_point due = Clock::time_point::max();
+    if (held_since) {
+      const auto after = kFlushAfter + kFlushAfterEachQueue * static_cast<int64_t>(queues_.queues_to_flush());
+      due = *held_since + std::min<Clock::duration>(after, kFlushAfterMax);
+    }
     if (position() < log_.readable_end()) {
       // there is more
     } else if (!held_since) {
       wanted_.wait(lock, woken);
     } else {
-      const auto after = kFlushAfter + kFlushAfterEachQueue * static_cast<int64_t>(queues_.queues_to_flush());
-      const auto due = *held_since + std::min<Clock::duration>(after, kFlushAfterMax);
       wanted_.wait_until(lock, due, woken);
-      flush = Clock::now() >= due;
     }
-    flush = flush || std::exchange(flush_asked_, false);
+    flush = std::exchange(flush_asked_, false) || Clock::now() >= due;
     asleep_.store(false, std::memory_order_seq_cst);
     pending_ = false;
   }
@@ -228,6 +239,13 @@ void Dispatcher::set_recovered(LogOffset log_end, std::vector<Hole> holes) {
 }
 
 Status Dispatcher::dispatch_batch(LogOffset end, bool stop_at_gaps) {
+  const auto* const outer = std::exchange(dispatching, this);
+  auto done = dispatch_next(end, stop_at_gaps);
+  dispatching = outer;
+  return done;
+}
+
+Status Dispatcher::dispatch_next(LogOffset end, bool stop_at_gaps) {
   LogOffset at = position();
   auto bytes = log_.read_up_to(at, end);
   if (!bytes) {

@@ -22,7 +22,7 @@ namespace apogee::store {
 /// Reads the log up to its readable end and adds what it finds to the queues, in batches; then tells the
 /// arrival listener. That is done by a thread of its own, woken by wake(), or, while somebody waits for messages, by
 /// who appends: one at a time. The thread alone writes the entries to files, a tenth of a second later and many at
-/// once.
+/// once. While nobody waits it does all of a millisecond together.
 class Dispatcher {
  public:
   Dispatcher(CommitLog& log, ConsumeQueues& queues, std::vector<int64_t> delay_levels_ms, const Logger& logger)
@@ -48,6 +48,9 @@ class Dispatcher {
   void wake();
   /// As wake(), but dispatches at once and here when somebody waits and there is little to do. Waits for no disk.
   void append_done();
+  /// Dispatches at once and here when there is little to do: before somebody begins to wait, as the thread may be
+  /// between two wake-ups of a millisecond then. Waits for no disk. Thread: any.
+  void dispatch_here();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }
   /// Waits until position() has come so far, or for so long. Thread: any but the dispatcher's.
@@ -84,8 +87,9 @@ class Dispatcher {
     std::vector<QueueEntry> entries;
   };
   void run();
-  /// Both with dispatch_mutex_ held.
+  /// All with dispatch_mutex_ held.
   [[nodiscard]] Status dispatch_batch(LogOffset end, bool stop_at_gaps);
+  [[nodiscard]] Status dispatch_next(LogOffset end, bool stop_at_gaps);
   [[nodiscard]] Status add(QueueBatch& batch, bool stop_at_gaps);
   QueueBatch& batch_of(const RecordSketch& record);
   [[nodiscard]] uint32_t known_queue(std::string_view topic, int32_t queue_id);

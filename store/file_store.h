@@ -41,6 +41,7 @@ class FileMessageStore final : public MessageStore {
   }
   void set_removal_listener(RemovalListener listener) override { retention_.set_removal_listener(std::move(listener)); }
   void set_waiting(std::function<bool()> waiting) override { dispatcher_.set_waiting(std::move(waiting)); }
+  void dispatch_appended() override { dispatcher_.dispatch_here(); }
   Status start() override;
   void stop() override;
   void append(const MessageDraft& draft, PutCallback done) override;

@@ -50,7 +50,7 @@ void Flusher::request() {
 
 void Flusher::nudge() {
   if (nudged_.exchange(true)) return;
-  std::lock_guard lock(mutex_);
+  { std::lock_guard lock(mutex_); }  // not between the flusher's look and its sleep
   wanted_.notify_one();
 }
 

@@ -343,6 +343,7 @@ bool PullOperation::hold(Pull& pull, store::QueueOffset end) {
     held.resume = [this, &pull] { run(pull); };
     held.dropped = [&pull] { pull.dropped(); };
   }
+  parts_.store.dispatch_appended();
   const auto id = parts_.held.hold(std::move(held));
   held.resume = nullptr;  // NOLINT(bugprone-use-after-move): when it was not taken it must not keep the pull alive
   if (id == 0) return false;

@@ -123,8 +123,10 @@ void TimerService::on_arrivals(const std::vector<store::Arrival>& arrivals) {
   for (const auto& arrival : arrivals) {
     if (arrival.topic != kTimerTopic) continue;
     arrived_.store(true, std::memory_order_release);
-    std::lock_guard lock(mutex_);
-    woken_ = true;
+    {
+      std::lock_guard lock(mutex_);
+      woken_ = true;
+    }
     wanted_.notify_one();
     return;
   }

@@ -1,4 +1,8 @@
 #include <atomic>
+#include <filesystem>
+#include <string>
+#include <thread>
+#include <utility>
 
 #include "test/support/memory_file_system.h"
 #include "test/support/wait.h"
@@ -54,6 +58,58 @@ TEST_CASE("MessageStore: while somebody waits, who appends adds to the queue bef
   REQUIRE(again);
   CHECK((*again)->max_offset("T", 0) == 35);
   CHECK((*again)->queue_entries("T", 0, 0, 100).size() == 35);
+}
+
+TEST_CASE("MessageStore: entries go to files also while appends never pause and nobody waits", "[store][queues]") {
+  Directory directory;
+  StoreOptions options = small_options(directory.path);
+  options.commit_log_file_bytes = 64 << 20;
+  options.keep_interval_ms = 3'600'000;  // the store keeper writes them too
+  const Logger quiet;
+  auto opened = MessageStore::open(options, quiet);
+  REQUIRE(opened);
+  auto store = std::move(*opened);
+  // The dispatcher asks this whenever it has added something. Each time there is more when it looks again.
+  std::atomic<bool> enough{false};
+  const auto own_thread = std::this_thread::get_id();
+  store->set_waiting([&] {
+    if (!enough && std::this_thread::get_id() != own_thread) {
+      thread_local bool appending = false;
+      if (!std::exchange(appending, true)) {
+        (void)put_if_answered(*store, "T", 0, "x");
+        appending = false;
+      }
+    }
+    return false;
+  });
+  REQUIRE(store->start());
+  REQUIRE(put(*store, "T", 0, "x").stored());
+  const auto file = directory.path / "consumequeue" / "T" / "0" / std::string(20, '0');
+  CHECK(test::eventually([&] { return std::filesystem::exists(file); }));
+  enough = true;
+  CHECK(test::eventually([&] { return store->max_offset("T", 0) > 10; }));
+  store->stop();
+}
+
+TEST_CASE("MessageStore: who begins to wait has what was appended before in the queues", "[store][queues]") {
+  Directory directory;
+  const Logger quiet;
+  auto opened = MessageStore::open(small_options(directory.path), quiet);
+  REQUIRE(opened);
+  auto store = std::move(*opened);
+  store->set_waiting([] { return false; });
+  REQUIRE(store->start());
+  constexpr int kMessages = 200;
+  int at_once = 0;
+  for (int i = 0; i < kMessages; ++i) {
+    REQUIRE(put(*store, "T", 0, "x").stored());
+    store->dispatch_appended();
+    if (store->max_offset("T", 0) == i + 1) ++at_once;
+    CHECK(test::eventually([&] { return store->max_offset("T", 0) == i + 1; }));
+  }
+  // Now and then the dispatcher is at it itself.
+  CHECK(at_once > kMessages / 2);
+  store->stop();
 }
 
 TEST_CASE("MessageStore: who reads in small steps sees what is there, whatever is written meanwhile",

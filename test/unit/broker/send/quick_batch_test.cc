@@ -322,8 +322,10 @@ TEST_CASE("what does not fit into a file of the log begins the next one, whichev
           "[quick_send][quick_batch]") {
   constexpr int64_t kFileBytes = 64 << 10, kBlankBytes = 8;
   TempDir dir;
-  RunningBroker running(dir.file("store"), store::FlushDiskType::kAsync, 100,
-                        [](BrokerConfig& config) { config.commit_log_file_bytes = kFileBytes; });
+  RunningBroker running(dir.file("store"), store::FlushDiskType::kAsync, 100, [](BrokerConfig& config) {
+    config.commit_log_file_bytes = kFileBytes;
+    config.page_cache_busy_ms = 60'000;  // each file is waited for
+  });
   apogee::test::RawClient client(running.broker->port());
   int64_t messages = 0;
   auto place_of = [&](const Wish& wish, const std::string& body, bool unusual) {
