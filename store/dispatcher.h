@@ -48,8 +48,8 @@ class Dispatcher {
   void wake();
   /// As wake(), but dispatches at once and here when somebody waits and there is little to do. Waits for no disk.
   void append_done();
-  /// Dispatches at once and here when there is little to do: before somebody begins to wait, as the thread may be
-  /// between two wake-ups of a millisecond then. Waits for no disk. Thread: any.
+  /// Dispatches at once and here when there is little to do: before somebody reads, as the thread may be between two
+  /// wake-ups of a millisecond then. Waits for no disk. Thread: any.
   void dispatch_here();
   /// Everything in front of this is in its queue. Thread: any.
   [[nodiscard]] LogOffset position() const { return position_.load(std::memory_order_acquire); }

@@ -290,7 +290,7 @@ class MessageStore {
   /// Asked by appends, on any thread, and must be cheap: while somebody waits for messages, appends add theirs to the
   /// queues at once, instead of leaving that to the dispatcher. Before start().
   virtual void set_waiting(std::function<bool()> waiting) { (void)waiting; }
-  /// Has what was appended so far in its queues, if that is little to do: for who begins to wait. Thread: any.
+  /// Has what was appended so far in its queues, if that is little to do: for who reads. Thread: any.
   virtual void dispatch_appended() {}
   virtual void set_removal_listener(RemovalListener listener) = 0;  ///< before start()
   /// Starts dispatcher, flusher and allocator.

@@ -241,6 +241,7 @@ void PullOperation::read_elsewhere(Pull& pull) {
 }
 
 void PullOperation::read(Pull& pull) {
+  parts_.store.dispatch_appended();  // may run other pulls that wait
   const PullRequest& request = pull.request;
   const int64_t begin_ms = parts_.now_ms();
   store::TagsCodeFilter filter;
@@ -343,7 +344,6 @@ bool PullOperation::hold(Pull& pull, store::QueueOffset end) {
     held.resume = [this, &pull] { run(pull); };
     held.dropped = [&pull] { pull.dropped(); };
   }
-  parts_.store.dispatch_appended();
   const auto id = parts_.held.hold(std::move(held));
   held.resume = nullptr;  // NOLINT(bugprone-use-after-move): when it was not taken it must not keep the pull alive
   if (id == 0) return false;
