@@ -10,6 +10,7 @@
 
 #include "common/message/message_record.h"
 #include "common/message/record_form.h"
+#include "store/record_sketch.h"
 
 namespace apogee::store {
 
@@ -89,7 +90,8 @@ CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logge
       files_(options_.directory, options_.file_bytes, files, logger),
       acks_(
           // What is not on the disk of a SYNC_FLUSH master is with no slave.
-          options_.replication, [this] { return options_.flush.sync_flush ? flushed() : end(); }, logger),
+          options_.replication, [this] { return options_.flush.sync_flush ? flushed() : end(); },
+          [this](LogOffset from, LogOffset to) { return whole_records_end(files_, from, to, end()); }, logger),
       flusher_(options_.flush, ends_, files_, logger),
       growth_(std::make_shared<Growth>(*this)) {}
 
@@ -260,7 +262,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   }
   copy_records(unit, tail_file_->map->data() + (at - tail_file_->begin));
   placed.end = at + bytes;
-  grow_locked(placed.end);
+  ends_.grow_to(placed.end, last_store_time_ms_);
   return placed;
 }
 
@@ -272,11 +274,6 @@ int64_t CommitLog::steady_ms() {
 
 int64_t CommitLog::store_time_locked() {
   return std::max(last_store_time_ms_, options_.now_ms ? options_.now_ms() : wall_ms());
-}
-
-void CommitLog::grow_locked(LogOffset end) {
-  ends_.end_time_ms.store(last_store_time_ms_, std::memory_order_relaxed);
-  ends_.end.store(end, std::memory_order_seq_cst);
 }
 
 bool CommitLog::append_quickly(const QuickMessages& messages, size_t bytes, QuickPlace& place,
@@ -301,7 +298,7 @@ bool CommitLog::append_quickly(const QuickMessages& messages, size_t bytes, Quic
     place.waits = options_.flush.sync_flush && messages.wait_store_ok;
     encode_records(messages, place, at, tail_file_->map->data() + (at - tail_file_->begin));
     next += static_cast<QueueOffset>(messages.count);
-    grow_locked(unit_end);
+    ends_.grow_to(unit_end, last_store_time_ms_);
     tail_locked_at_ms_.store(0, std::memory_order_relaxed);
     low = window_is_low_locked();
   }

@@ -171,7 +171,6 @@ class CommitLog {
   [[nodiscard]] bool fits_locked(const Unit& unit) const;
   [[nodiscard]] Placed place_locked(Unit& unit, Done done);
   void take_next_file_locked();
-  void grow_locked(LogOffset end);
   [[nodiscard]] int64_t store_time_locked();
   /// Of a clock that costs little to read and goes on in steps of some milliseconds.
   [[nodiscard]] static int64_t steady_ms();

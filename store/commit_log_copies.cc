@@ -122,7 +122,7 @@ CommitLog::Placed CommitLog::place_written_locked() {
   placed.wait_for_sync = unit.wait_for_sync;
   placed.done = std::move(first.done);
   placed.end = end() + unit.size();
-  grow_locked(placed.end);
+  ends_.grow_to(placed.end, last_store_time_ms_);
   unpark_first_locked();
   return placed;
 }

@@ -149,13 +149,15 @@ void Flusher::make_end_writable(LogOffset end) const {
 }
 
 /// While the log grows by much, its last piece is left to the next interval: a sync would make it read-only, and the
-/// append that finds it so may wait for the journal of the file system. What is left has come within the last sixteenth
-/// of this interval.
+/// append that finds it so may wait for the journal of the file system. What is left begins with a record, because the
+/// flushed end is told to others, and is small beside what has come in this interval, or one unit.
 void Flusher::leave_tail(LogOffset& end, int64_t& end_time) {
   const LogOffset looked_at = std::exchange(looked_end_, end);
   const int64_t looked_time = std::exchange(looked_time_, end_time);
-  const LogOffset whole = end - end % piece_;
-  if (options_.sync_flush || end - looked_at < kMuchPieces * piece_ || whole <= ends_.flushed) return;
+  const LogOffset whole = std::min(end, ends_.before_tail.load(std::memory_order_relaxed));
+  if (options_.sync_flush || end - looked_at < kMuchPieces * piece_ ||
+      whole <= std::max(looked_at, ends_.flushed.load()))
+    return;
   end = whole;
   end_time = looked_time;
 }

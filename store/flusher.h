@@ -21,6 +21,16 @@ namespace apogee::store {
 struct LogEnds {
   std::atomic<LogOffset> end{0}, flushed{0};
   std::atomic<int64_t> end_time_ms{0}, flushed_time_ms{0};
+  std::atomic<LogOffset> before_tail{0};  ///< of a record, in front of the piece in which the log ends
+
+  /// Thread: one at a time.
+  void grow_to(LogOffset to, int64_t time_ms) {
+    const LogOffset before = end.load(std::memory_order_relaxed);
+    if (before / kPieceBytes != to / kPieceBytes) before_tail.store(before, std::memory_order_relaxed);
+    end_time_ms.store(time_ms, std::memory_order_relaxed);
+    end.store(to, std::memory_order_seq_cst);
+  }
+  static constexpr int64_t kPieceBytes = io::zeros_piece(false);  ///< what the kernel writes as one
 };
 
 /// Makes the log durable, by group commit or by interval, and releases the answers that wait for it. One thread of its

@@ -1,5 +1,6 @@
 #include "store/record_sketch.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "common/base/bytes.h"
@@ -73,6 +74,30 @@ LogPosition RecordSketcher::look_at(std::string_view rest, LogOffset offset, Rec
   sketch.topic = name;
   sketch.properties = {at + position, static_cast<size_t>(properties)};
   return {LogPosition::Kind::kRecord, bytes};
+}
+
+LogOffset whole_records_end(const LogFiles& log, LogOffset from, LogOffset to, LogOffset log_end) {
+  if (to >= log_end) return log_end;
+  LogOffset at = std::max(from, log.begin().value_or(from));
+  RecordSketcher sketcher;
+  RecordSketch sketch;
+  while (at < to) {
+    const auto file = log.at(at);
+    if (!file) return at;
+    const LogOffset file_end = std::min(file->end(), log_end);
+    while (at < file_end) {
+      const auto rest = file->bytes_from(at).substr(0, static_cast<size_t>(file_end - at));
+      const auto position = sketcher.look_at(rest, at, sketch);
+      LogOffset next = at + position.bytes;
+      if (position.kind == LogPosition::Kind::kNothing) {
+        const auto found = next_record(*file, at + 1, file_end);
+        next = found && *found > 0 ? *found : file_end;
+      }
+      if (next > to) return at;
+      at = next;
+    }
+  }
+  return std::min(at, to);
 }
 
 KnownProperties known_properties(std::string_view properties) {

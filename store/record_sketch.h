@@ -33,6 +33,10 @@ class RecordSketcher {
   size_t topic_bytes_ = 0;
 };
 
+/// Up to where, at most `to`, the log has whole records and blanks, when one of them ends at `from`. Damage counts up
+/// to the next whole record. Nothing at or behind `log_end`, where the last record ends, is read.
+[[nodiscard]] LogOffset whole_records_end(const LogFiles& log, LogOffset from, LogOffset to, LogOffset log_end);
+
 /// The properties that queues and index look at; as message::find_property() finds each, but in one pass. Empty: it is
 /// not there.
 struct KnownProperties {

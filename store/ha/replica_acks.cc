@@ -27,8 +27,9 @@ std::string name_of(const ReplicaAcks::Slave& slave) {
 
 }  // namespace
 
-ReplicaAcks::ReplicaAcks(ReplicationRules rules, std::function<LogOffset()> end, const Logger& logger)
-    : end_(std::move(end)), logger_(logger), waits_(rules.waits), rules_(rules) {}
+ReplicaAcks::ReplicaAcks(ReplicationRules rules, std::function<LogOffset()> end, WholeEnd whole_end,
+                         const Logger& logger)
+    : end_(std::move(end)), whole_end_(std::move(whole_end)), logger_(logger), waits_(rules.waits), rules_(rules) {}
 
 bool ReplicaAcks::same_broker(const Slave& one, const Slave& other) {
   if (one.classic != other.classic) return false;
@@ -173,13 +174,18 @@ void ReplicaAcks::try_join_locked(Member& member, Clock::time_point now) {
 }
 
 /// Whether what is confirmed may have grown since the listener was told. Where a limit comes, that is what was appended
-/// shortly before: who appends tells later, and then only if there is no limit.
+/// shortly before: who appends tells later, and then only if there is no limit. A slave may have a part of a record;
+/// then the limit is where that begins, because readers would take the part for damage.
 bool ReplicaAcks::set_limit_locked() {
   LogOffset limit = frozen_;
   for (const auto& [id, member] : members_)
     if (member.slave.in_sync) limit = std::min(limit, member.slave.acknowledged);
   if (stopped_) limit = kNoLimit;
   if (!waits()) return false;
+  if (limit != kNoLimit) {
+    if (whole_end_) limit = whole_end_(std::max(told_, last_limit_), limit);
+    last_limit_ = limit;
+  }
   const LogOffset before = limit_.exchange(limit);
   return before < limit || (before == kNoLimit && limit != kNoLimit);
 }

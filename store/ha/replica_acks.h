@@ -28,7 +28,8 @@ enum class Replicated : uint8_t {
 /// confirmed; it leaves when it has lagged for catch_up_ms_max, or timeout_ms after its connection has ended. While the
 /// master is alone in the set, what is confirmed stands still for some ms when a slave comes near, so that it gets in
 /// under load too.
-/// Thread: any; one lock, a leaf; released answers and the confirm listener are called without it.
+/// Thread: any; one lock, a leaf but for `whole_end`'s; released answers and the confirm listener are called without
+/// it.
 class ReplicaAcks {
  public:
   using SlaveId = uint64_t;
@@ -43,7 +44,11 @@ class ReplicaAcks {
     int64_t bytes_per_second = 0;  ///< sent, over the last seconds
   };
 
-  ReplicaAcks(ReplicationRules rules, std::function<LogOffset()> end, const Logger& logger);
+  /// Up to where records are whole in front of `to`, when one ends at `from`; cheap, and takes no lock but a leaf.
+  using WholeEnd = std::function<LogOffset(LogOffset from, LogOffset to)>;
+
+  /// Without `whole_end` slaves are taken to acknowledge whole records; those of Apache RocketMQ do not.
+  ReplicaAcks(ReplicationRules rules, std::function<LogOffset()> end, WholeEnd whole_end, const Logger& logger);
 
   // The stream's side.
 
@@ -69,8 +74,8 @@ class ReplicaAcks {
   void expire();
   /// Releases everything (kTimeout), also what comes later: the log stops.
   void stop();
-  /// Up to where every member of the in-sync set has the log; without `waits`, and after stop(), the log's end. Never
-  /// goes back. Takes no lock but on a SYNC_MASTER that is alone in the set.
+  /// Up to where every member of the in-sync set has the log, where a record ends; without `waits`, and after stop(),
+  /// the log's end. Never goes back. Takes no lock but on a SYNC_MASTER that is alone in the set.
   [[nodiscard]] LogOffset confirmed() const;
   /// rules().waits, without a lock.
   [[nodiscard]] bool waits() const { return waits_.load(std::memory_order_relaxed); }
@@ -112,12 +117,14 @@ class ReplicaAcks {
   void finish(Answers answers, bool grown) const;
 
   const std::function<LogOffset()> end_;
+  const WholeEnd whole_end_;
   const Logger& logger_;
   std::function<void()> grown_;
   std::atomic<bool> waits_;
   std::atomic<LogOffset> limit_{kNoLimit};  // set under mutex_: what the members, or one that is coming, have
   mutable std::mutex mutex_;
   mutable LogOffset told_ = 0;                 // guarded by mutex_: the greatest confirmed() while there was no limit
+  LogOffset last_limit_ = 0;                   // guarded by mutex_: that was one
   ReplicationRules rules_;                     // guarded by mutex_
   std::map<SlaveId, Member> members_;          // guarded by mutex_
   SlaveId next_id_ = 1;                        // guarded by mutex_

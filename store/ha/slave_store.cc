@@ -22,7 +22,7 @@ SlaveStore::SlaveStore(StoreOptions options, const Logger& logger, io::FileSyste
       epochs_(std::make_shared<EpochFile>(options.root_dir + "/epochFileCheckpoint", files, logger)),
       options_(std::move(options)),
       acks_(
-          ReplicationRules(), [this] { return log_.end(); }, logger) {}
+          ReplicationRules(), [this] { return log_.end(); }, nullptr, logger) {}
 
 SlaveStore::~SlaveStore() { stop(); }
 

@@ -105,7 +105,9 @@ struct QueueReader {
     if (++copies[id] > 1) ++found.duplicated;
     if (!ledger.was_sent(id, hash)) wrong(here + "was never sent");
     if (record->queue_offset != at || record->queue_id != queue || !message::body_crc_matches(*record))
-      wrong(here + "is damaged");
+      wrong(here + "is not what was stored there, but " + id + " of queue " + std::to_string(record->queue_id) +
+            " offset " + std::to_string(record->queue_offset) + ", log offset " +
+            std::to_string(record->physical_offset));
     auto expected = acknowledged.find(at);
     if (expected == acknowledged.end() || expectation.codes.count(expected->second.code) == 0) return;
     if (expected->second.id != id) wrong(here + expected->second.id + " was acknowledged, there is " + id);

@@ -200,6 +200,14 @@ TEST_CASE("haAckOnDisk: what the slave has not synced it does not acknowledge", 
   cluster.stop(kSlave);
   cluster.start(kSlave);
   CHECK(load.more(20));
+  {
+    // So much between two syncs that the slave leaves a part of it for the next one.
+    Load::Options much;
+    much.senders = 48;
+    much.body_bytes_max = 120'000;
+    Load burst(cluster, ledger, much);
+    CHECK(burst.more(500));
+  }
   check_after(cluster, load, ledger, "haAckOnDisk, and a slave that does not sync");
 }
 

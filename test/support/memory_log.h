@@ -41,7 +41,7 @@ class MemoryLog final : public store::ReplicatedLog {
         flushed_(begin),
         epochs_((directory_.path() / "epochFileCheckpoint").string(), io::posix_file_system(), logger_),
         acks_(
-            rules, [this] { return end(); }, logger_) {}
+            rules, [this] { return end(); }, nullptr, logger_) {}
 
   /// As a master: appends a message; a blank first when it does not fit into the file.
   store::LogOffset put(std::string_view body) {

@@ -143,6 +143,7 @@ TEST_CASE("broadcasting: every member gets everything and keeps its offsets in a
     }
     cluster.broker().append("T", 0, "run " + std::to_string(run));
     for (auto& member : seen) {
+      CAPTURE(run);
       REQUIRE(eventually([&] { return member->count("run " + std::to_string(run)) == 1; }));
       REQUIRE(eventually([&] { return member->count() == (run == 0 ? 7U : 1U); }));
     }

@@ -83,12 +83,33 @@ TEST_CASE("Flusher: the tail of a log that grows by much stays writable until th
   running.append(5'000);
   REQUIRE(running.files.wait_for_held_sync());
   const LogOffset before = running.log.end();
-  running.append(2'500'000);
+  std::vector<LogOffset> ends;
+  for (int i = 0; i < 1'000; ++i) {
+    running.append(2'500);
+    ends.push_back(running.log.end());
+  }
   running.files.release_syncs();
   REQUIRE(running.flushed());
   REQUIRE(running.log.stop());
-  const LogOffset end = running.log.end();
-  CHECK(synced_to == std::vector<LogOffset>{before, end / io::zeros_piece(false) * io::zeros_piece(false), end});
+  const LogOffset end = running.log.end(), piece = end / io::zeros_piece(false) * io::zeros_piece(false);
+  // Where a message ends: a slave may acknowledge what it has synced.
+  const LogOffset whole = *std::prev(std::upper_bound(ends.begin(), ends.end(), piece));
+  CHECK(synced_to == std::vector<LogOffset>{before, whole, end});
+}
+
+TEST_CASE("Flusher: of one unit that is larger than all before it nothing is left", "[store][flusher]") {
+  Flusher::Options flush;
+  flush.interval_ms = flush.thorough_interval_ms = 1;
+  RunningLog running(flush, 8 << 20);
+  std::vector<LogOffset> synced_to;
+  running.files.after_sync_of_range = [&](int64_t offset, int64_t bytes) { synced_to.push_back(offset + bytes); };
+  running.append(10);
+  REQUIRE(running.flushed());
+  const LogOffset before = running.log.end();
+  running.append(2'500'000);
+  REQUIRE(running.flushed());
+  REQUIRE(running.log.stop());
+  CHECK(synced_to == std::vector<LogOffset>{before, running.log.end()});
 }
 
 TEST_CASE("Flusher: a stop syncs what is left", "[store][flusher]") {

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "store/file_names.h"
+#include "store/record_sketch.h"
 #include "test/support/wait.h"
 #include "test/unit/store/fault_file_system.h"
 #include "test/unit/store/store_bench.h"
@@ -84,6 +85,29 @@ TEST_CASE("Recovery: damage with messages behind it is a hole, and they are kept
   CHECK(found.count(10) == 0);
   for (const auto& [offset, body] : found) CHECK(body == Crashed::body(static_cast<int>(offset)));
   CHECK(put(*running.store, "T", 0, "next").queue_offset == 20);
+}
+
+TEST_CASE("whole_records_end: the last end in front of any byte, over blanks and damage", "[store][recovery]") {
+  Crashed crashed(300);
+  const LogOffset damaged = crashed.offsets[20];
+  crashed.overwrite(damaged + 4, "XXXX");
+  Logger logger;
+  LogFiles log((crashed.root / "commitlog").string(), kFileBytes, io::posix_file_system(), logger);
+  REQUIRE(log.load());
+  std::vector<LogOffset> ends;
+  const auto bytes = [&](LogOffset at) { return load_be<int32_t>(log.at(at)->bytes_from(at).data()); };
+  for (LogOffset at : crashed.offsets) {
+    if (at % kFileBytes == 0) ends.push_back(at);  // that of a blank
+    ends.push_back(at + bytes(at));
+  }
+  const LogOffset from = crashed.offsets[10];
+  for (LogOffset to = from; to <= crashed.end; to += 13) {
+    CAPTURE(to);
+    REQUIRE(whole_records_end(log, from, to, crashed.end) ==
+            *std::prev(std::upper_bound(ends.begin(), ends.end(), to)));
+  }
+  CHECK(whole_records_end(log, from, crashed.end, crashed.end) == crashed.end);
+  CHECK(whole_records_end(log, crashed.end, crashed.end, crashed.end) == crashed.end);
 }
 
 TEST_CASE("Recovery: a wiped file in the middle of the log is a hole", "[store][recovery]") {

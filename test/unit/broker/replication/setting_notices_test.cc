@@ -39,7 +39,7 @@ struct Bench {
 
   explicit Bench(store::ReplicationRules rules = sync_rules())
       : acks(
-            rules, [] { return store::LogOffset{0}; }, quiet) {
+            rules, [] { return store::LogOffset{0}; }, nullptr, quiet) {
     ClientCalls calls;
     calls.send_oneway = [this](remoting::ConnectionId connection, const remoting::Command& request) {
       CHECK(request.request_code() == remoting::RequestCode::kNotifySettingsChanged);

@@ -1,6 +1,9 @@
 // A slave's log is its master's, byte for byte, and its queues follow from it.
 #include "store/log_copies.h"
 
+#include <future>
+#include <set>
+
 #include "store/file_names.h"
 #include "test/unit/store/ha/copy_bench.h"
 
@@ -305,6 +308,52 @@ TEST_CASE("Sync master: answers wait for a slave, and readers see what it has", 
   log.set_replication_listener(nullptr);
   master.store->stop();
   CHECK_FALSE(files.exists("/store/abort"));
+}
+
+TEST_CASE("Sync master: a slave that acknowledges parts of records lets readers see the whole ones",
+          "[store][ha][acks]") {
+  auto options = memory_options();
+  options.replication.waits = true;
+  test::MemoryFileSystem files;
+  Running master(options, files);
+  auto& log = master.store->replicated_log();
+  auto& acks = log.acks();
+  const auto slave = acks.connected("127.0.0.1:5", 1, true, log.end());
+  REQUIRE(acks.in_sync() == 2);
+  std::vector<LogOffset> offsets, ends;
+  for (int i = 0; i < 200; ++i) {
+    const auto text = body(i);
+    MessageDraft draft;
+    draft.topic = "T";
+    draft.body = text;
+    draft.wait_store_ok = false;
+    std::promise<LogOffset> placed;
+    master.store->append(draft, [&](const PutResult& result) { placed.set_value(result.offsets.at(0)); });
+    offsets.push_back(placed.get_future().get());
+    auto length = log.read(offsets.back(), 4);
+    REQUIRE(length);
+    ends.push_back(offsets.back() + load_be<int32_t>(length->bytes.data()));
+  }
+  REQUIRE(log.end() > 2 * kFileBytes);  // over blanks
+  acks.sent(slave, log.end());
+  const std::set<LogOffset> places(offsets.begin(), offsets.end());
+  for (LogOffset at = 0; at < log.end(); at = std::min(at + 101, log.end())) {
+    REQUIRE(acks.acknowledged(slave, at));
+    const auto whole = std::upper_bound(ends.begin(), ends.end(), at) - ends.begin();
+    CAPTURE(at, whole);
+    REQUIRE(test::eventually([&] { return master.store->max_offset("T", 0) >= whole; }));
+    REQUIRE(master.store->max_offset("T", 0) == whole);
+    REQUIRE(
+        (places.count(acks.confirmed()) == 1 || log.read(acks.confirmed(), 8)->bytes.substr(4) == "\xCB\xD4\x31\x94"));
+  }
+  REQUIRE(acks.acknowledged(slave, log.end()));
+  REQUIRE(master.wait_for("T-0", 200));
+  for (int i = 0; i < 200; ++i) {
+    auto record = master.store->record_at(offsets[static_cast<size_t>(i)]);
+    REQUIRE(record);
+    CHECK(body_of(*record) == body(i));
+  }
+  CHECK_FALSE(master.logged("skipped"));
 }
 
 TEST_CASE("Sync master: with too few brokers in sync nothing is stored", "[store][ha][acks]") {

@@ -19,7 +19,7 @@ struct Bench {
 
   explicit Bench(ReplicationRules rules)
       : acks(
-            rules, [this] { return end.load(); }, logger) {
+            rules, [this] { return end.load(); }, nullptr, logger) {
     acks.set_confirm_listener([this] { ++grown; });
   }
   struct Answer {
