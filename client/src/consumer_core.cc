@@ -87,10 +87,14 @@ Status ConsumerCore::start(Hooks hooks) {
   if (!clustering()) {
     file_ = std::make_unique<OffsetFile>(config_.local_offset_dir, instance_.client_id(), group_);
     auto loaded = file_->load();
-    if (!loaded) return std::move(loaded).error();
+    if (!loaded) {
+      instance_.shutdown("", "");
+      return std::move(loaded).error();
+    }
     for (const auto& [queue, offset] : *loaded) offsets_.set_persisted(queue, offset);
   }
   loop().post([this] {
+    ready_ = true;
     loop().run_every(config_.rebalance_interval, [this] { rebalance(); });
     loop().run_every(config_.offset_persist_interval, [this] { persist_all(nullptr); });
     rebalance();
@@ -195,7 +199,7 @@ void ConsumerCore::rebalance_after(int64_t delay_ms) {
 }
 
 void ConsumerCore::rebalance() {
-  if (stopping_) return;
+  if (stopping_ || !ready_) return;
   if (rebalancing_) {
     rebalance_again_ = true;
     return;

@@ -108,6 +108,7 @@ class ConsumerCore {
   std::map<std::string, SubscriptionPtr> subscriptions_;  // guarded by mutex_
 
   // On the loop only.
+  bool ready_ = false;  ///< start() is through: where to begin is known, and that brokers take the subscriptions
   bool rebalancing_ = false;
   bool rebalance_again_ = false;
   bool rebalance_planned_ = false;

@@ -6,7 +6,10 @@
 #include <mutex>
 #include <thread>
 
+#include "common/remoting/response_code.h"
 #include "test/support/catch.h"
+#include "test/support/temporary_directory.h"
+#include "test/support/wait.h"
 #include "test/unit/client/consumer_bench.h"
 
 namespace apogee::test {
@@ -122,8 +125,8 @@ TEST_CASE("two members share the queues, and one takes over when the other leave
 }
 
 TEST_CASE("broadcasting: every member gets everything and keeps its offsets in a file", "[client][push]") {
-  std::string pattern = (std::filesystem::temp_directory_path() / "apogee-XXXXXX").string();
-  const std::string directory = mkdtemp(pattern.data());
+  const TemporaryDirectory made;
+  const std::string directory = made.path();
   FakeCluster cluster;
   cluster.add_topic("T", 2);
   for (int i = 0; i < 6; ++i) cluster.broker().append("T", i % 2, std::to_string(i));
@@ -151,7 +154,47 @@ TEST_CASE("broadcasting: every member gets everything and keeps its offsets in a
   }
   CHECK(std::filesystem::exists(directory + "/127.0.0.1@member0/G/offsets.json"));
   CHECK(cluster.broker().count(RequestCode::kUpdateConsumerOffset) == 0);
-  std::filesystem::remove_all(directory);
+}
+
+TEST_CASE("nothing is consumed before a start is through", "[client][push]") {
+  const TemporaryDirectory directory;
+  FakeCluster cluster;
+  cluster.add_topic("T", 1);
+  for (int i = 0; i < 3; ++i) cluster.broker().append("T", 0, std::to_string(i));
+  auto config = push_config(cluster);
+  config.model = GroupModel::kBroadcasting;
+  config.local_offset_dir = directory.path();
+  config.instance_name = "member";
+  std::atomic<bool> accepted = true;
+  cluster.broker().set_intercept([&](const remoting::Command& request) -> std::optional<remoting::Command> {
+    if (request.request_code() != RequestCode::kCheckClientConfig) return std::nullopt;
+    pause(std::chrono::milliseconds(200));  // the route is known meanwhile, and rebalancing would begin
+    if (accepted) return remoting::Command::response_to(request, remoting::response_code::kSuccess);
+    return remoting::Command::response_to(request, remoting::response_code::kSubscriptionParseFailed, "no");
+  });
+  const auto consume = [&](Seen& seen, size_t messages) {
+    PushConsumer consumer(config);
+    consumer.set_concurrent_listener(keep(seen));
+    REQUIRE(consumer.subscribe("T", MessageSelector::by_sql("a IS NULL")));
+    if (messages == 0) {
+      CHECK_FALSE(consumer.start());
+    } else {
+      REQUIRE(consumer.start());
+    }
+    CHECK(eventually([&] { return seen.count() >= messages; }));
+  };
+  Seen first;
+  consume(first, 3);
+  cluster.broker().append("T", 0, "late");
+  accepted = false;
+  const int pulls = cluster.broker().count(RequestCode::kPullMessage);
+  Seen refused;
+  consume(refused, 0);
+  CHECK(cluster.broker().count(RequestCode::kPullMessage) == pulls);
+  accepted = true;
+  Seen second;
+  consume(second, 1);
+  CHECK(second.bodies == std::vector<std::string>{"late"});
 }
 
 TEST_CASE("an offset outside of the queue is corrected", "[client][push]") {
