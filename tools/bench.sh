@@ -12,13 +12,15 @@
 #   --pairs N    runs of each row (default 5)    --seconds S  length of a run (default 5)
 #   --fill SIZE  log that is read from the page cache (1G)    --cold SIZE  log that is read from disk (10G; what is free)
 #   --mixed S    seconds of the mixed load after which memory is measured (300; --soak: 3600)
+#   --touch SIZE memory that is used and given back before each run (1536M, at most a quarter of what is free; 0: none):
+#                a virtual machine may have given free memory back to its host, and a run of seconds would pay for it anew
 #   --out DIR    where results go (default build/bench)    --bin DIR  a release build (default: builds build/release)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . tools/bench/server.sh
 
-usage() { sed -n '2,17s/^# \{0,1\}//p' "$0"; }
-only='' pairs=5 seconds=5 fill=1G cold=10G mixed=300 versus='' versus_pid='' out=build/bench bin='' list=0
+usage() { sed -n '2,19s/^# \{0,1\}//p' "$0"; }
+only='' pairs=5 seconds=5 fill=1G cold=10G mixed=300 touch=1536M versus='' versus_pid='' out=build/bench bin='' list=0
 while [ $# -gt 0 ]; do
   case "$1" in
     --rows) only=${2:?--rows needs names} && shift 2 ;;
@@ -27,6 +29,7 @@ while [ $# -gt 0 ]; do
     --fill) fill=${2:?--fill needs a size} && shift 2 ;;
     --cold) cold=${2:?--cold needs a size} && shift 2 ;;
     --mixed) mixed=${2:?--mixed needs seconds} && shift 2 ;;
+    --touch) touch=${2:?--touch needs a size} && shift 2 ;;
     --soak) mixed=3600 && shift ;;
     --versus) versus=${2:?--versus needs HOST:PORT} && shift 2 ;;
     --versus-pid) versus_pid=${2:?--versus-pid needs a process id} && shift 2 ;;
@@ -66,6 +69,10 @@ measure() {
     exit 1
   fi
 }
+touch=$(numfmt --from=iec "$touch")
+free_quarter=$(awk '/^MemAvailable/ {print $2 * 256}' /proc/meminfo)
+[ "$touch" -le "$free_quarter" ] || touch=$free_quarter
+touch_memory() { [ "$touch" = 0 ] || dd if=/dev/zero of=/dev/null bs="$touch" count=1 status=none; }
 timed() {  # what ends at the end of the queues, or has its time already, gets none
   case "$1:$*" in
     consume:*' --again '*) echo "--seconds $seconds" ;;
@@ -85,6 +92,7 @@ against() {
     own:*) where=(--broker "127.0.0.1:$broker_port" --pid "$broker_pid") ;;
     versus:*) where=(--broker "$versus") && [ -z "$versus_pid" ] || where+=(--pid "$versus_pid") ;;
   esac
+  touch_memory
   # shellcheck disable=SC2046
   measure "$file" "$@" "${where[@]}" $(timed "$@")
 }
