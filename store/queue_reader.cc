@@ -18,7 +18,10 @@ namespace {
 constexpr int64_t kEntriesScannedMin = 800;
 /// The end of the log that is not asked about whether it is in memory.
 constexpr LogOffset kRecentBytes = 32 << 20;
+/// The log is looked at, and read from the disk, by such stretches of its files. Of those that follow some are asked
+/// for.
 constexpr LogOffset kStretchBytes = 512 << 10;
+constexpr LogOffset kAheadBytes = 3 * kStretchBytes;
 /// Wrong entries that follow one another are repaired together, so many at a time.
 constexpr QueueOffset kRunMax = 4096;
 /// So many records ahead are asked for from memory.
@@ -34,9 +37,14 @@ int64_t steady_ms() {
   return static_cast<int64_t>(now.tv_sec) * 1'000 + now.tv_nsec / 1'000'000;
 }
 
+/// [from, to) becomes all of the stretches that it reaches into.
+void widen_to_stretches(int64_t readable, int64_t& from, int64_t& to) {
+  from -= from % kStretchBytes;
+  to = std::min((to + kStretchBytes - 1) / kStretchBytes * kStretchBytes, readable);
+}
+
 /// Whether the stretches of the file that [from, to) reaches into are in memory, each asked about now and then only.
-/// `from` and `to` become their borders.
-bool stretches_in_memory(const io::MappedRegion& map, int64_t readable, int64_t& from, int64_t& to) {
+bool stretches_in_memory(const io::MappedRegion& map, int64_t readable, int64_t from, int64_t to) {
   struct Believed {
     const void* map = nullptr;
     int64_t stretch = 0, end = 0, until_ms = 0;
@@ -52,8 +60,6 @@ bool stretches_in_memory(const io::MappedRegion& map, int64_t readable, int64_t&
     if (!map.in_memory(static_cast<size_t>(begin), static_cast<size_t>(end - begin))) return false;
     believed = {map.data(), stretch, end, now_ms + kBelievedMs};
   }
-  from = first * kStretchBytes;
-  to = std::min((last + 1) * kStretchBytes, readable);
   return true;
 }
 
@@ -99,23 +105,16 @@ bool QueueReader::in_memory(Cursor& cursor, const QueueEntry& entry, bool load) 
   const LogOffset at = entry.physical_offset, end = entry.end();
   if (at >= cursor.readable_end - kRecentBytes || (at >= cursor.present_from && end <= cursor.present_to)) return true;
   if (is_blank(entry) || bytes_of(cursor, entry).empty()) return true;  // there is nothing to read
-  const auto& map = *cursor.file->map;
+  auto& map = *cursor.file->map;
+  const int64_t readable = std::min(cursor.end, cursor.readable_end) - cursor.begin;
   int64_t from = at - cursor.begin, to = end - cursor.begin;
-  if (!load && to > from &&
-      stretches_in_memory(map, std::min(cursor.end, cursor.readable_end) - cursor.begin, from, to)) {
-    cursor.present_from = cursor.begin + from;
-    cursor.present_to = cursor.begin + to;
-    return true;
-  }
-  const LogOffset stretch_end = std::max(end, std::min({at + kStretchBytes, cursor.end, cursor.readable_end}));
-  const auto offset = static_cast<size_t>(at - cursor.begin);
-  const bool present = load ? cursor.file->map->load(offset, static_cast<size_t>(stretch_end - at))
-                            : map.in_memory(offset, static_cast<size_t>(stretch_end - at));
-  if (present) {
-    cursor.present_from = at;
-    cursor.present_to = stretch_end;
-  }
-  return present || load || map.in_memory(offset, static_cast<size_t>(entry.record_bytes));
+  if (!load && !stretches_in_memory(map, readable, from, to))
+    return map.in_memory(static_cast<size_t>(from), static_cast<size_t>(to - from));
+  widen_to_stretches(readable, from, to);
+  if (load && !map.load(static_cast<size_t>(from), static_cast<size_t>(to - from), kAheadBytes)) return true;
+  cursor.present_from = cursor.begin + from;
+  cursor.present_to = cursor.begin + to;
+  return true;
 }
 
 /// Notes an entry for repair. False: that was tried in vain.

@@ -12,7 +12,7 @@
 #   --pairs N    runs of each row (default 5)    --seconds S  length of a run (default 5)
 #   --fill SIZE  log that is read from the page cache (1G)    --cold SIZE  log that is read from disk (10G; what is free)
 #   --mixed S    seconds of the mixed load after which memory is measured (300; --soak: 3600)
-#   --touch SIZE memory that is used and given back before each run (1536M, at most a quarter of what is free; 0: none):
+#   --touch SIZE memory that is used and given back before each run (3G, at most a quarter of what is free; 0: none):
 #                a virtual machine may have given free memory back to its host, and a run of seconds would pay for it anew
 #   --out DIR    where results go (default build/bench)    --bin DIR  a release build (default: builds build/release)
 set -euo pipefail
@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.."
 . tools/bench/server.sh
 
 usage() { sed -n '2,19s/^# \{0,1\}//p' "$0"; }
-only='' pairs=5 seconds=5 fill=1G cold=10G mixed=300 touch=1536M versus='' versus_pid='' out=build/bench bin='' list=0
+only='' pairs=5 seconds=5 fill=1G cold=10G mixed=300 touch=3G versus='' versus_pid='' out=build/bench bin='' list=0
 while [ $# -gt 0 ]; do
   case "$1" in
     --rows) only=${2:?--rows needs names} && shift 2 ;;
@@ -70,7 +70,7 @@ measure() {
   fi
 }
 touch=$(numfmt --from=iec "$touch")
-free_quarter=$(awk '/^MemAvailable/ {print $2 * 256}' /proc/meminfo)
+free_quarter=$(awk '/^MemAvailable/ {printf "%d", $2 * 256}' /proc/meminfo)
 [ "$touch" -le "$free_quarter" ] || touch=$free_quarter
 touch_memory() { [ "$touch" = 0 ] || dd if=/dev/zero of=/dev/null bs="$touch" count=1 status=none; }
 timed() {  # what ends at the end of the queues, or has its time already, gets none
@@ -119,7 +119,7 @@ run_row() {
       if [ ${#ceiling[@]} -gt 0 ] && { [ "$who" = own ] || [ "${ceiling[0]}" != echo ]; }; then
         against "$out/runs/$row.$pair.$([ "$who" = own ] || echo "$who-")ceiling.json" "$who" "${ceiling[@]}"
       fi
-      [ "$is_cold$who" != trueown ] || forget_page_cache "$broker_store"
+      [ "$is_cold$who" != trueown ] || broker_restart_cold
       against "$out/runs/$row.$pair.$who.json" "$who" "${load[@]}"
     done
     jq -r --arg load "$(row_field "$row" .count)" --arg pair "$pair" 'def r: if . then (. * 100 | round / 100) else "?" end; .figures as $f

@@ -27,9 +27,10 @@ class MappedRegion {
     (void)offset, (void)bytes;
     return true;
   }
-  /// Reads the pages into memory, and waits for it. False: they cannot be read, and touching them may raise SIGBUS.
-  virtual bool load(size_t offset, size_t bytes) {
-    (void)offset, (void)bytes;
+  /// Reads the pages into memory, and waits for it; has `ahead` bytes behind them read too, and does not wait for
+  /// these. False: they cannot be read, and touching them may raise SIGBUS.
+  virtual bool load(size_t offset, size_t bytes, size_t ahead) {
+    (void)offset, (void)bytes, (void)ahead;
     return true;
   }
   /// Keeps all pages in memory, mlock(2). False when the limit RLIMIT_MEMLOCK or the kernel refuses.

@@ -32,6 +32,8 @@ Error from_errno(int error, const char* what, const std::string& path) {
 constexpr unsigned kPageBytes = 4096;
 /// Populated by one call into the kernel, which keeps the processor for all of it.
 constexpr size_t kPopulateBytes = 64 << 10;
+/// Asked for by one call.
+constexpr size_t kAskBytes = 256 << 10;
 
 class PosixRegion final : public MappedRegion {
  public:
@@ -64,15 +66,26 @@ class PosixRegion final : public MappedRegion {
     }
     return true;
   }
-  bool load(size_t offset, size_t bytes) override {
-    const size_t begin = offset - offset % kPageBytes;
+  bool load(size_t offset, size_t bytes, size_t ahead) override {
+    const size_t begin = std::min(bytes_, offset - offset % kPageBytes);
     const size_t end = std::min(bytes_, offset + bytes);
-    if (begin >= end || ::madvise(data_ + begin, end - begin, MADV_POPULATE_READ) == 0) return true;
-    return errno == EINVAL || errno == ENOSYS;
+    ask_for(begin, end);  // as above
+    for (size_t at = begin; at < end;) {
+      const size_t part = std::min(end - at, kPopulateBytes - at % kPopulateBytes);
+      if (::madvise(data_ + at, part, MADV_POPULATE_READ) != 0) return errno == EINVAL || errno == ENOSYS;
+      at += part;
+    }
+    ask_for(end - end % kPageBytes, std::min(bytes_, end + ahead));
+    return true;
   }
   bool lock_in_memory() override { return ::mlock(data_, bytes_) == 0; }
 
  private:
+  /// Waits for nothing but the pages' memory, and lets others have the processor in between.
+  void ask_for(size_t begin, size_t end) {
+    for (size_t at = begin; at < end; at += std::min(end - at, kAskBytes))
+      (void)::madvise(data_ + at, std::min(end - at, kAskBytes), MADV_WILLNEED);
+  }
   char* data_;
   size_t bytes_;
 };

@@ -76,9 +76,11 @@ server_stop() {
 }
 # anonymous_mib PID: resident anonymous memory, MiB.
 anonymous_mib() { awk '/^RssAnon:/ { printf "%.1f\n", $2 / 1024 }' "/proc/$1/status"; }
-# forget_page_cache STORE: what the log's older files have in the page cache goes (the newest are mapped and being written).
-forget_page_cache() {
+# broker_restart_cold: the same, with nothing of the log in the page cache. A process that has it mapped would keep it there.
+broker_restart_cold() {
   local file
-  sync -f "$1"
-  for file in "$1"/commitlog/*; do dd if="$file" iflag=nocache count=0 status=none; done
+  server_stop
+  sync -f "$broker_store"
+  for file in "$broker_store"/commitlog/*; do dd if="$file" iflag=nocache count=0 status=none; done
+  broker_restart
 }
