@@ -319,6 +319,8 @@ void ReplicaAcks::set_rules(const ReplicationRules& rules) {
     for (auto& [id, member] : members_) {
       member.slave.in_sync = member.slave.in_sync && rules.waits;
       try_join_locked(member, Clock::now());
+      // At once: what is confirmed must not run ahead of who has just joined, while the next one tries.
+      grown = set_limit_locked() || grown;
     }
     if (!rules.waits) {
       limit_ = kNoLimit;
@@ -327,7 +329,7 @@ void ReplicaAcks::set_rules(const ReplicationRules& rules) {
       waiting_.clear();
       grown = true;
     } else {
-      grown = set_limit_locked();
+      grown = set_limit_locked() || grown;
       release_locked(answers);
     }
   }

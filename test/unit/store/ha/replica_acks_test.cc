@@ -329,4 +329,32 @@ TEST_CASE("Acks: rules change while answers wait", "[store][ha][acks]") {
   }
 }
 
+TEST_CASE("Acks: waiting is switched on while slaves are there and the log grows", "[store][ha][acks]") {
+  LogOffset end = 1'000;
+  int looks = -1'000;
+  Logger logger{[](LogLevel, std::string_view) {}};
+  ReplicaAcks acks(
+      ReplicationRules(),
+      [&] {
+        if (++looks == 3) end = 1'300;  // a message comes after the first slave has joined
+        return end;
+      },
+      [&](LogOffset from, LogOffset to) {
+        CHECK(from <= to);
+        return to == end ? to : to - to % 100;  // records of 100 bytes
+      },
+      logger);
+  const auto one = acks.connected("10.0.0.1:4", 1, false, 1'000);
+  const auto two = acks.connected("10.0.0.2:4", 2, true, 1'000);
+  looks = 0;
+  acks.set_rules(sync_rules());
+  end = 1'300;
+  CHECK(acks.confirmed() == 1'000);
+  for (const auto slave : {one, two}) {
+    acks.sent(slave, 1'250);
+    REQUIRE(acks.acknowledged(slave, 1'250));
+  }
+  CHECK(acks.confirmed() == 1'200);
+}
+
 }  // namespace apogee::store
