@@ -91,7 +91,10 @@ CommitLog::CommitLog(Options options, io::FileSystem& files, const Logger& logge
       acks_(
           // What is not on the disk of a SYNC_FLUSH master is with no slave.
           options_.replication, [this] { return options_.flush.sync_flush ? flushed() : end(); },
-          [this](LogOffset from, LogOffset to) { return whole_records_end(files_, from, to, end()); }, logger),
+          [this](LogOffset from, LogOffset to) {
+            return whole_records_end(files_, record_ends_.nearest(from, to), to, end());
+          },
+          logger),
       flusher_(options_.flush, ends_, files_, logger),
       growth_(std::make_shared<Growth>(*this)) {}
 
@@ -262,7 +265,7 @@ CommitLog::Placed CommitLog::place_locked(Unit& unit, Done done) {
   }
   copy_records(unit, tail_file_->map->data() + (at - tail_file_->begin));
   placed.end = at + bytes;
-  ends_.grow_to(placed.end, last_store_time_ms_);
+  if (ends_.grow_to(placed.end, last_store_time_ms_) && acks_.waits()) record_ends_.add(at);
   return placed;
 }
 

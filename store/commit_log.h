@@ -27,6 +27,7 @@
 #include "store/ha/replica_acks.h"
 #include "store/log_files.h"
 #include "store/message_store.h"
+#include "store/record_ends.h"
 
 namespace apogee::store {
 
@@ -204,6 +205,7 @@ class CommitLog {
   const Logger& logger_;
   LogFiles files_;
   LogEnds ends_;
+  RecordEnds record_ends_;  // of what was appended while slaves were waited for
   ReplicaAcks acks_;
   Flusher flusher_;
   std::function<void()> grown_;

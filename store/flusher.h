@@ -23,12 +23,14 @@ struct LogEnds {
   std::atomic<int64_t> end_time_ms{0}, flushed_time_ms{0};
   std::atomic<LogOffset> before_tail{0};  ///< of a record, in front of the piece in which the log ends
 
-  /// Thread: one at a time.
-  void grow_to(LogOffset to, int64_t time_ms) {
+  /// Returns whether the log ends in another piece now. Thread: one at a time.
+  bool grow_to(LogOffset to, int64_t time_ms) {
     const LogOffset before = end.load(std::memory_order_relaxed);
-    if (before / kPieceBytes != to / kPieceBytes) before_tail.store(before, std::memory_order_relaxed);
+    const bool other_piece = before / kPieceBytes != to / kPieceBytes;
+    if (other_piece) before_tail.store(before, std::memory_order_relaxed);
     end_time_ms.store(time_ms, std::memory_order_relaxed);
     end.store(to, std::memory_order_seq_cst);
+    return other_piece;
   }
   static constexpr int64_t kPieceBytes = io::zeros_piece(false);  ///< what the kernel writes as one
 };

@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "store/file_names.h"
+#include "store/record_ends.h"
 #include "store/record_sketch.h"
 #include "test/support/wait.h"
 #include "test/unit/store/fault_file_system.h"
@@ -108,6 +109,19 @@ TEST_CASE("whole_records_end: the last end in front of any byte, over blanks and
   }
   CHECK(whole_records_end(log, from, crashed.end, crashed.end) == crashed.end);
   CHECK(whole_records_end(log, crashed.end, crashed.end, crashed.end) == crashed.end);
+}
+
+TEST_CASE("RecordEnds: the nearest in front of a place, and no more of them than count", "[store]") {
+  RecordEnds ends;
+  CHECK(ends.nearest(7, 100) == 7);
+  for (LogOffset end = 1'000; end <= 10'000; end += 1'000) ends.add(end);
+  CHECK(ends.nearest(500, 999) == 500);
+  CHECK(ends.nearest(500, 1'000) == 1'000);
+  CHECK(ends.nearest(500, 7'999) == 7'000);
+  CHECK(ends.nearest(3'500, 3'900) == 3'500);  // those in front are forgotten now
+  CHECK(ends.nearest(0, 3'900) == 0);
+  CHECK(ends.nearest(0, 4'100) == 4'000);
+  CHECK(ends.nearest(4'000, 1'000'000) == 10'000);
 }
 
 TEST_CASE("Recovery: a wiped file in the middle of the log is a hole", "[store][recovery]") {
