@@ -22,10 +22,11 @@ constexpr size_t kTimerSlotBytes = 32;
 constexpr size_t kWalkersMax = 8;
 constexpr auto kProgressInterval = std::chrono::seconds(3);
 
+constexpr uintptr_t kSectorBytes = 512;  // mappings begin at one
+
 /// Whether a sector's worth of the text is zeros. The CRC of a record covers its body alone; topic and properties
-/// of which the disk has nothing, because the power failed, are told by this. No client writes such texts.
+/// of which the disk has nothing, because the power failed, are told by this. The store takes no such texts.
 bool has_lost_sector(std::string_view text) {
-  constexpr uintptr_t kSectorBytes = 512;  // mappings begin at one
   while (!text.empty()) {
     auto in_sector = kSectorBytes - reinterpret_cast<uintptr_t>(text.data()) % kSectorBytes;
     std::string_view part = text.substr(0, in_sector);
@@ -194,6 +195,12 @@ LogOffset end_of_hole(const std::vector<Hole>& holes, LogOffset offset) {
   auto behind = std::upper_bound(holes.begin(), holes.end(), offset,
                                  [](LogOffset at, const Hole& hole) { return at < hole.end; });
   return behind != holes.end() && behind->begin <= offset ? behind->end : -1;
+}
+
+bool could_look_lost(std::string_view properties) {
+  if (properties.empty()) return false;
+  if (properties.front() == '\0' || properties.back() == '\0') return true;
+  return std::search_n(properties.begin(), properties.end(), kSectorBytes, '\0') != properties.end();
 }
 
 bool is_topic_text(std::string_view topic) {

@@ -23,6 +23,10 @@ struct LogPosition {
 /// directory. The store takes no others, so a record with another one is damaged.
 [[nodiscard]] bool is_topic_text(std::string_view topic);
 
+/// Whether recovery could take properties for a text of which the disk has a part only, wherever they lie: they begin
+/// or end with a zero, or have a sector's worth of zeros. The store takes none of those.
+[[nodiscard]] bool could_look_lost(std::string_view properties);
+
 /// Looks at a position within one file's mapping. A record counts only when its magic, lengths and stored
 /// physical offset agree and, with `check_crc`, its body is the one it was written with.
 /// What is decoded of a record on the way goes to `*record`, when there is one and it counts.

@@ -14,6 +14,7 @@ namespace apogee::store {
 namespace {
 
 constexpr size_t kPropertiesBytesMax = message::kPropertiesBytesMax;
+const char* const kZerosInProperties = "properties: zeros at the begin or the end, or 512 of them in a row";
 constexpr size_t kTopicBytesV1Max = 127;
 constexpr size_t kTopicBytesMax = 255;
 
@@ -62,7 +63,9 @@ message::RecordFields fields_of(const MessageDraft& draft) {
 
 }  // namespace
 
+/// Also of what comes with each message of a batch.
 std::optional<PutResult> FileMessageStore::refusal(const MessageDraft& draft) const {
+  if (could_look_lost(draft.properties)) return failed(PutStatus::kMessageIllegal, kZerosInProperties);
   return refusal(draft.topic, draft.properties.size(), draft.body.size());
 }
 
@@ -93,6 +96,7 @@ bool FileMessageStore::append_quickly(const QuickMessages& messages, QuickPlace&
                                       std::function<void(Synced)> synced) {
   size_t bytes = 0, properties_bytes = 0;
   for (size_t i = 0; i < messages.count; ++i) {
+    if (could_look_lost(messages.parts[i].properties)) return false;
     bytes += messages.form.record_bytes(messages.parts[i]);
     properties_bytes = std::max(properties_bytes, messages.form.properties_bytes(messages.parts[i]));
   }
@@ -142,6 +146,7 @@ void FileMessageStore::append_batch(const MessageDraft& draft, PutCallback done)
       return refuse(failed(PutStatus::kPropertiesSizeExceeded,
                            fmt::format("properties of a message in the batch: {} bytes, the limit is {}",
                                        properties.size(), kPropertiesBytesMax)));
+    if (could_look_lost(properties)) return refuse(failed(PutStatus::kMessageIllegal, kZerosInProperties));
     fields.flag = each.flag;
     fields.body = each.body;
     fields.properties = properties;

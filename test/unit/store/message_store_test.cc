@@ -282,6 +282,37 @@ TEST_CASE("MessageStore: what is too long is refused and named", "[store]") {
   CHECK(put(*running.store, "T", 0, "x").queue_offset == 0);
 }
 
+TEST_CASE("MessageStore: properties that recovery would take for lost are refused, others with zeros survive",
+          "[store]") {
+  Directory directory;
+  const std::string zeros(512, '\0'), name("a\x01", 2), end("\x02", 1);
+  std::vector<std::string> kept;
+  {
+    Running running(small_options(directory.path));
+    for (const auto& bad : {std::string(1, '\0') + name + "b", name + std::string(1, '\0'), name + zeros + end}) {
+      for (const bool batch : {false, true}) {
+        std::string body = "body";
+        if (batch) message::append_batch_message(body = "", {7, "body", bad});
+        const auto put_one = put(*running.store, "T", 0, body, batch ? "" : bad, batch);
+        CHECK(put_one.status == PutStatus::kMessageIllegal);
+        CHECK(put_one.detail.find("zeros") != std::string::npos);
+      }
+    }
+    // At whatever place in a sector they come to lie.
+    for (int i = 0; i < 600; ++i) {
+      kept.push_back("body " + std::to_string(i));
+      REQUIRE(put(*running.store, "T", 0, kept.back(), name + zeros.substr(1) + end).status == PutStatus::kOk);
+    }
+    REQUIRE(running.wait_for("T-0", 600));
+  }
+  Running running(small_options(directory.path));
+  for (int i = 0; i < 600; ++i) {
+    auto got = running.store->get("T", 0, i, {}, nullptr);
+    REQUIRE(got.status == GetStatus::kFound);
+    CHECK(body_of(got.records[0]) == kept[static_cast<size_t>(i)]);
+  }
+}
+
 TEST_CASE("MessageStore: two thousand queues, more than there are open files", "[store]") {
   Directory directory;
   Running running(small_options(directory.path));
