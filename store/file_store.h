@@ -66,7 +66,13 @@ class FileMessageStore final : public MessageStore {
   std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override {
     return reader_.store_time_ms(topic, queue_id, offset);
   }
-  std::optional<SharedBytes> record_at(LogOffset offset) override { return reader_.record_at(offset); }
+  std::optional<SharedBytes> record_at(LogOffset offset) override {
+    return reader_.record_at(offset, log_.readable_end());
+  }
+  std::optional<SharedBytes> stored_record_at(LogOffset offset) override {
+    return reader_.record_at(offset, log_.end());
+  }
+  LogOffset next_record(LogOffset from) override;
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
   Result<KeyAnswer> query(const KeyQuery& query) override { return query_index(index_.get(), query); }

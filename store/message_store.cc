@@ -259,6 +259,17 @@ StoreFigures FileMessageStore::figures() {
   return figures;
 }
 
+LogOffset FileMessageStore::next_record(LogOffset from) {
+  const LogOffset end = log_.readable_end();
+  for (LogOffset at = std::max(from, log_.begin()); at < end;) {
+    const auto file = log_.files().at(at);
+    if (!file) break;
+    if (auto found = store::next_record(*file, at, end); found && *found >= 0) return *found;
+    at = file->end();
+  }
+  return -1;
+}
+
 Result<std::unique_ptr<MessageStore>> MessageStore::open(StoreOptions options, const Logger& logger) {
   return open(std::move(options), logger, io::posix_file_system());
 }

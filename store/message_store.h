@@ -336,6 +336,11 @@ class MessageStore {
                                                              QueueOffset offset) = 0;
   /// The raw record at a physical offset; nullopt when no record begins there.
   [[nodiscard]] virtual std::optional<SharedBytes> record_at(LogOffset offset) = 0;
+  /// The same, also of what readers do not see yet: a slave, or the disk under SYNC_FLUSH, has not got it.
+  [[nodiscard]] virtual std::optional<SharedBytes> stored_record_at(LogOffset offset) { return record_at(offset); }
+  /// Where the first record that can be read begins, at this place or behind it, over blanks and damage; -1: there is
+  /// none. May read much of the log.
+  [[nodiscard]] virtual LogOffset next_record(LogOffset from) = 0;
   [[nodiscard]] virtual std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id,
                                                               QueueOffset from, int32_t count) = 0;
   /// Looks messages up by key, soon after they were stored (some ms behind their queues). May touch the disk.

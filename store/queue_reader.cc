@@ -356,9 +356,9 @@ std::optional<int64_t> QueueReader::store_time_ms(std::string_view topic, int32_
   return entry.empty() ? std::nullopt : time_of(entry.front());
 }
 
-std::optional<SharedBytes> QueueReader::record_at(LogOffset offset) const {
+std::optional<SharedBytes> QueueReader::record_at(LogOffset offset, LogOffset end) const {
   if (offset < parts_.log.begin() || parts_.holes.end_at(offset) >= 0) return std::nullopt;
-  auto rest = parts_.log.read_up_to(offset, parts_.log.readable_end());
+  auto rest = parts_.log.read_up_to(offset, end);
   if (!rest) return std::nullopt;
   auto position = look_at(rest->bytes, offset, offset < checked_below_);
   if (position.kind != LogPosition::Kind::kRecord) return std::nullopt;

@@ -49,7 +49,7 @@ class QueueReader {
                                            TimeBoundary boundary) const;
   [[nodiscard]] std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id,
                                                      QueueOffset offset) const;
-  [[nodiscard]] std::optional<SharedBytes> record_at(LogOffset offset) const;
+  [[nodiscard]] std::optional<SharedBytes> record_at(LogOffset offset, LogOffset end) const;
 
   /// Looks in the log, between their neighbours, for the messages of entries that were found to be wrong, and writes
   /// these entries again; what is not in the log is lost and becomes blank. Thread: one at a time, may read much of the

@@ -181,7 +181,7 @@ void Transactions::end(const EndTransaction& request, Done done) {
     return Answer{code::kSystemError, "Find prepared transaction message failed: at the offset " +
                                           std::to_string(request.log_offset) + " of the log " + why};
   };
-  auto bytes = request.log_offset < 0 ? std::nullopt : parts_.store.record_at(request.log_offset);
+  auto bytes = request.log_offset < 0 ? std::nullopt : parts_.store.stored_record_at(request.log_offset);
   if (!bytes) return done(not_found("no message begins"));
   auto half = HalfMessage::of(std::move(*bytes));
   if (!half) return done(not_found("is no half message: " + half.error().message));

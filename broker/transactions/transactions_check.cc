@@ -58,7 +58,7 @@ void Transactions::look_after(store::QueueOffset root, int64_t now, int64_t log_
     age = now - entry->second.born_ms;
   }
   if (due == Due::kNo) return;
-  auto bytes = parts_.store.record_at(physical);
+  auto bytes = parts_.store.stored_record_at(physical);
   auto half = bytes ? HalfMessage::of(std::move(*bytes)) : Result<HalfMessage>(Error{});
   if (!half) return forget_unreadable(root, physical);
   if (age > parts_.config.file_reserved_hours * kHourMs) return give_up(*half, "it is older than fileReservedTime");

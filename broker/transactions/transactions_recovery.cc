@@ -147,11 +147,11 @@ void Transactions::find_commits(store::LogOffset covered) {
   if (covered > at && covered < end && parts_.store.record_at(covered)) at = covered;
   if (at >= end) return;
   parts_.logger.info("transactions: {} bytes of the log are looked through for commits", end - at);
-  const int64_t file_bytes = parts_.config.commit_log_file_bytes;
   while (at < end) {
     auto record = parts_.store.record_at(at);
-    if (!record || record->size() <= message::kSysFlagPosition + 4) {
-      at = (at / file_bytes + 1) * file_bytes;  // the blank at the end of a file
+    if (!record) {  // the blank at the end of a file, or damage
+      at = parts_.store.next_record(at + 1);
+      if (at < 0) break;
       continue;
     }
     at += static_cast<int64_t>(record->size());

@@ -194,6 +194,14 @@ std::optional<SharedBytes> SlaveStore::record_at(LogOffset offset) {
   return with(std::optional<SharedBytes>(), [&](auto& store) { return store.record_at(offset); });
 }
 
+std::optional<SharedBytes> SlaveStore::stored_record_at(LogOffset offset) {
+  return with(std::optional<SharedBytes>(), [&](auto& store) { return store.stored_record_at(offset); });
+}
+
+LogOffset SlaveStore::next_record(LogOffset from) {
+  return with(LogOffset{-1}, [&](auto& store) { return store.next_record(from); });
+}
+
 std::vector<QueueEntry> SlaveStore::queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                                   int32_t count) {
   return with(std::vector<QueueEntry>(),

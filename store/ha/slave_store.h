@@ -41,6 +41,8 @@ class SlaveStore final : public MessageStore {
   QueueOffset offset_by_time(std::string_view topic, int32_t queue_id, int64_t time_ms, TimeBoundary boundary) override;
   std::optional<int64_t> store_time_ms(std::string_view topic, int32_t queue_id, QueueOffset offset) override;
   std::optional<SharedBytes> record_at(LogOffset offset) override;
+  std::optional<SharedBytes> stored_record_at(LogOffset offset) override;
+  LogOffset next_record(LogOffset from) override;
   std::vector<QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, QueueOffset from,
                                         int32_t count) override;
   Result<KeyAnswer> query(const KeyQuery& query) override;

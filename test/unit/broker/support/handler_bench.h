@@ -109,6 +109,10 @@ class FakeStore : public store::MessageStore {
     if (record == records.end()) return std::nullopt;
     return SharedBytes::from(record->second);
   }
+  store::LogOffset next_record(store::LogOffset from) override {
+    auto record = records.lower_bound(from);
+    return record == records.end() ? -1 : record->first;
+  }
   std::vector<store::QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, store::QueueOffset from,
                                                int32_t count) override {
     std::vector<store::QueueEntry> entries;

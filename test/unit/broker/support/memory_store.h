@@ -144,6 +144,11 @@ class MemoryStore : public store::MessageStore {
     if (found == log_.end()) return std::nullopt;
     return found->second;
   }
+  store::LogOffset next_record(store::LogOffset from) override {
+    std::lock_guard<std::mutex> lock(mutex_);
+    auto found = log_.lower_bound(from);
+    return found == log_.end() ? -1 : found->first;
+  }
   std::vector<store::QueueEntry> queue_entries(std::string_view topic, int32_t queue_id, store::QueueOffset from,
                                                int32_t count) override {
     std::lock_guard<std::mutex> lock(mutex_);
