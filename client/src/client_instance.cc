@@ -204,6 +204,7 @@ Status ClientInstance::find_client_ip() {
 }
 
 Status ClientInstance::start(Hooks hooks) {
+  if (stopped_) return Error{Errc::kClosed, "this client has been shut down, or could not be started; make a new one"};
   std::string servers = config_.name_servers;
   if (servers.empty()) {
     if (const char* from_environment = std::getenv("NAMESRV_ADDR")) servers = from_environment;

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -195,6 +196,39 @@ TEST_CASE("nothing is consumed before a start is through", "[client][push]") {
   Seen second;
   consume(second, 1);
   CHECK(second.bodies == std::vector<std::string>{"late"});
+}
+
+TEST_CASE("a start that failed: one that may work later does, one that is final is told as that", "[client][push]") {
+  const TemporaryDirectory directory;
+  FakeCluster cluster;
+  cluster.add_topic("T", 1);
+  for (int i = 0; i < 3; ++i) cluster.broker().append("T", 0, std::to_string(i));
+  auto config = push_config(cluster);
+  config.model = GroupModel::kBroadcasting;
+  config.client_ip = "127.0.0.1";
+  config.local_offset_dir = directory.path();
+  config.instance_name = "member";
+  const std::filesystem::path file = std::string(directory.path()) + "/127.0.0.1@member/G/offsets.json";
+  std::filesystem::create_directories(file.parent_path());
+  std::ofstream(file) << "garbage";
+  Seen seen;
+  PushConsumer repaired(config);
+  repaired.set_concurrent_listener(keep(seen));
+  REQUIRE(repaired.subscribe("T"));
+  CHECK(repaired.start().error().code == Errc::kCorrupt);
+  std::filesystem::remove(file);
+  REQUIRE(repaired.start());
+  CHECK(eventually([&] { return seen.count() == 3; }));
+
+  cluster.broker().set_intercept([&](const remoting::Command& request) -> std::optional<remoting::Command> {
+    if (request.request_code() != RequestCode::kCheckClientConfig) return std::nullopt;
+    return remoting::Command::response_to(request, remoting::response_code::kSubscriptionParseFailed, "no");
+  });
+  PushConsumer refused(push_config(cluster));
+  refused.set_concurrent_listener(keep(seen));
+  REQUIRE(refused.subscribe("T", MessageSelector::by_sql("a IS NULL")));
+  CHECK_FALSE(refused.start());
+  CHECK(refused.start().error().code == Errc::kClosed);
 }
 
 TEST_CASE("an offset outside of the queue is corrected", "[client][push]") {

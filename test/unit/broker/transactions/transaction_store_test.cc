@@ -48,10 +48,9 @@ struct Opened {
     store = std::move(*made);
     REQUIRE(store->start());
     put = std::make_unique<MessagePut>(*store);
-    transactions =
-        std::make_unique<Transactions>(Transactions::Parts{config, *store, *put, *offsets, producers, stats,
-                                                           sent.calls(), host_address_of("127.0.0.1:10911"), quiet,
-                                                           clock.now()});
+    transactions = std::make_unique<Transactions>(Transactions::Parts{config, *store, *put, *offsets, producers, stats,
+                                                                      sent.calls(), host_address_of("127.0.0.1:10911"),
+                                                                      quiet, clock.now()});
     REQUIRE(transactions->recover());
   }
   ~Opened() {
@@ -163,6 +162,7 @@ TEST_CASE("a commit behind damage, and behind the end of a file, is found by a s
   CHECK(broker.store->figures().holes == (damage ? 1 : 0));
   CHECK(broker.store->max_offset("T", 3) == 1);
   CHECK(broker.transactions->figures().undecided == 0);
-  CHECK(broker.end(half, Decision::kCommit).get() == remoting::response_code::kIllegalOperation);  // it was decided before
+  CHECK(broker.end(half, Decision::kCommit).get() ==
+        remoting::response_code::kIllegalOperation);  // it was decided before
   CHECK(broker.store->max_offset("T", 3) == 1);
 }
