@@ -92,10 +92,11 @@ against() {
     own:*) where=(--broker "127.0.0.1:$broker_port" --pid "$broker_pid") ;;
     versus:*) where=(--broker "$versus") && [ -z "$versus_pid" ] || where+=(--pid "$versus_pid") ;;
   esac
-  touch_memory
+  [ "$row_touches" = false ] || touch_memory
   # shellcheck disable=SC2046
   measure "$file" "$@" "${where[@]}" $(timed "$@")
 }
+row_touches=true  # false where the row is about memory that nobody had before
 row_field() { jq -r --arg row "$1" ".[] | select(.name == \$row) | $2" "$rows"; }
 
 run_row() {
@@ -110,6 +111,7 @@ run_row() {
   if [ "$(row_field "$row" '.filled // false')" = true ]; then
     for who in own $other; do fill_topic "$who" bench_fill "$fill"; done
   fi
+  row_touches=$(row_field "$row" 'if has("touch") then .touch else true end')
   local is_cold
   is_cold=$(row_field "$row" '.cold // false')
   if [ "$is_cold" = true ]; then for who in own $other; do fill_topic "$who" bench_cold "$cold"; done; fi
@@ -127,6 +129,7 @@ run_row() {
       "$out/runs/$row.$pair.own.json"
   done
   server_stop
+  row_touches=true
 }
 address_of() { if [ "$1" = versus ]; then echo "$versus"; else echo "127.0.0.1:$broker_port"; fi; }
 # fill_topic WHO TOPIC SIZE: SIZE of messages of 1 KiB in eight queues.
