@@ -125,6 +125,23 @@ TEST_CASE("two members share the queues, and one takes over when the other leave
   CHECK(seen.count() == 16);
 }
 
+namespace {
+
+/// A group of one topic of three messages, each of whose members gets everything and keeps its offsets below the
+/// directory.
+PushConsumerConfig broadcasting_config(FakeCluster& cluster, const std::string& directory) {
+  cluster.add_topic("T", 1);
+  for (int i = 0; i < 3; ++i) cluster.broker().append("T", 0, std::to_string(i));
+  auto config = push_config(cluster);
+  config.model = GroupModel::kBroadcasting;
+  config.client_ip = "127.0.0.1";
+  config.local_offset_dir = directory;
+  config.instance_name = "member";
+  return config;
+}
+
+}  // namespace
+
 TEST_CASE("broadcasting: every member gets everything and keeps its offsets in a file", "[client][push]") {
   const TemporaryDirectory made;
   const std::string directory = made.path();
@@ -160,12 +177,7 @@ TEST_CASE("broadcasting: every member gets everything and keeps its offsets in a
 TEST_CASE("nothing is consumed before a start is through", "[client][push]") {
   const TemporaryDirectory directory;
   FakeCluster cluster;
-  cluster.add_topic("T", 1);
-  for (int i = 0; i < 3; ++i) cluster.broker().append("T", 0, std::to_string(i));
-  auto config = push_config(cluster);
-  config.model = GroupModel::kBroadcasting;
-  config.local_offset_dir = directory.path();
-  config.instance_name = "member";
+  auto config = broadcasting_config(cluster, directory.path());
   std::atomic<bool> accepted = true;
   cluster.broker().set_intercept([&](const remoting::Command& request) -> std::optional<remoting::Command> {
     if (request.request_code() != RequestCode::kCheckClientConfig) return std::nullopt;
@@ -201,13 +213,7 @@ TEST_CASE("nothing is consumed before a start is through", "[client][push]") {
 TEST_CASE("a start that failed: one that may work later does, one that is final is told as that", "[client][push]") {
   const TemporaryDirectory directory;
   FakeCluster cluster;
-  cluster.add_topic("T", 1);
-  for (int i = 0; i < 3; ++i) cluster.broker().append("T", 0, std::to_string(i));
-  auto config = push_config(cluster);
-  config.model = GroupModel::kBroadcasting;
-  config.client_ip = "127.0.0.1";
-  config.local_offset_dir = directory.path();
-  config.instance_name = "member";
+  auto config = broadcasting_config(cluster, directory.path());
   const std::filesystem::path file = std::string(directory.path()) + "/127.0.0.1@member/G/offsets.json";
   std::filesystem::create_directories(file.parent_path());
   std::ofstream(file) << "garbage";

@@ -48,6 +48,14 @@ struct RunningLog {
   bool flushed() {
     return test::eventually([&] { return log.flushed() == log.end(); });
   }
+  /// Has its first message on disk; notes where syncs end from then on.
+  void begin() {
+    files.after_sync_of_range = [this](int64_t offset, int64_t bytes) { synced_to.push_back(offset + bytes); };
+    append(10);  // the file is there now
+    REQUIRE(flushed());
+    synced_to.clear();
+  }
+  std::vector<LogOffset> synced_to;
 };
 
 }  // namespace
@@ -74,11 +82,7 @@ TEST_CASE("Flusher: the tail of a log that grows by much stays writable until th
   Flusher::Options flush;
   flush.interval_ms = flush.thorough_interval_ms = 1;
   RunningLog running(flush, 8 << 20);
-  std::vector<LogOffset> synced_to;
-  running.files.after_sync_of_range = [&](int64_t offset, int64_t bytes) { synced_to.push_back(offset + bytes); };
-  running.append(10);  // the file is there now
-  REQUIRE(running.flushed());
-  synced_to.clear();
+  running.begin();
   running.files.hold_syncs("commitlog");
   running.append(5'000);
   REQUIRE(running.files.wait_for_held_sync());
@@ -94,22 +98,18 @@ TEST_CASE("Flusher: the tail of a log that grows by much stays writable until th
   const LogOffset end = running.log.end(), piece = end / io::zeros_piece(false) * io::zeros_piece(false);
   // Where a message ends: a slave may acknowledge what it has synced.
   const LogOffset whole = *std::prev(std::upper_bound(ends.begin(), ends.end(), piece));
-  CHECK(synced_to == std::vector<LogOffset>{before, whole, end});
+  CHECK(running.synced_to == std::vector<LogOffset>{before, whole, end});
 }
 
 TEST_CASE("Flusher: of one unit that is larger than all before it nothing is left", "[store][flusher]") {
   Flusher::Options flush;
   flush.interval_ms = flush.thorough_interval_ms = 1;
   RunningLog running(flush, 8 << 20);
-  std::vector<LogOffset> synced_to;
-  running.files.after_sync_of_range = [&](int64_t offset, int64_t bytes) { synced_to.push_back(offset + bytes); };
-  running.append(10);
-  REQUIRE(running.flushed());
-  const LogOffset before = running.log.end();
+  running.begin();
   running.append(2'500'000);
   REQUIRE(running.flushed());
   REQUIRE(running.log.stop());
-  CHECK(synced_to == std::vector<LogOffset>{before, running.log.end()});
+  CHECK(running.synced_to == std::vector<LogOffset>{running.log.end()});
 }
 
 TEST_CASE("Flusher: a stop syncs what is left", "[store][flusher]") {
