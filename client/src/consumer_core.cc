@@ -87,7 +87,10 @@ Status ConsumerCore::start(Hooks hooks) {
   if (!clustering()) {
     file_ = std::make_unique<OffsetFile>(config_.local_offset_dir, instance_.client_id(), group_);
     auto loaded = file_->load();
-    if (!loaded) return std::move(loaded).error();
+    if (!loaded) {
+      instance_.shutdown("", "");
+      return std::move(loaded).error();
+    }
     for (const auto& [queue, offset] : *loaded) offsets_.set_persisted(queue, offset);
   }
   loop().post([this] {

@@ -35,6 +35,7 @@ class PullConsumer {
   PullConsumer(const PullConsumer&) = delete;
   PullConsumer& operator=(const PullConsumer&) = delete;
 
+  /// Errors: as of PushConsumer::start().
   Status start();
   /// Commits (when auto_commit is on), leaves the group and ends polls that wait. Refused in a callback.
   Status shutdown();

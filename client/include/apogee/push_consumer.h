@@ -87,7 +87,8 @@ class PushConsumer {
   Status unsubscribe(const std::string& topic);
 
   /// Errors: kInvalidArgument for a bad configuration; kAlreadyExists when started. Does not wait for
-  /// NameServer or brokers: consuming begins when they are there.
+  /// NameServer or brokers: consuming begins when they are there. A subscription by SQL that is refused and an offset
+  /// file that cannot be read (kCorrupt, kIo) are final: kClosed from then on.
   Status start();
   /// Stops pulling, waits for running listeners, commits what was done, gives locks back and leaves the group.
   /// Errors: kInvalidArgument in a listener; kTimeout when listeners did not end in time (everything else
