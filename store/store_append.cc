@@ -100,7 +100,7 @@ bool FileMessageStore::append_quickly(const QuickMessages& messages, QuickPlace&
     bytes += messages.form.record_bytes(messages.parts[i]);
     properties_bytes = std::max(properties_bytes, messages.form.properties_bytes(messages.parts[i]));
   }
-  if (!has_queue_entry(messages.form.sys_flag()) ||
+  if (!has_queue_entry(messages.form.sys_flag()) || could_look_lost(messages.form.more_properties()) ||
       refusal(messages.form.topic(), properties_bytes, messages.body_bytes) ||
       !log_.append_quickly(messages, bytes, place, std::move(synced)))
     return false;

@@ -33,6 +33,7 @@ class RecordForm {
 
   [[nodiscard]] std::string_view topic() const { return topic_; }
   [[nodiscard]] int32_t sys_flag() const { return sys_flag_; }
+  [[nodiscard]] std::string_view more_properties() const { return more_properties_; }
   [[nodiscard]] size_t properties_bytes(const RecordPart& part) const {
     return part.properties.size() + (needs_separator(part) ? 1 : 0) + more_properties_.size();
   }

@@ -201,6 +201,8 @@ TEST_CASE("what is wrong with a batch is told the same, whichever way it comes",
   add("half", plain_batch()).properties = "TRAN_MSG\\u0001true\\u0002PGROUP\\u0001g\\u0002";
   add("no properties", plain_batch()).properties = "no separator";
   add("no number", plain_batch()).queue = "";
+  add("zeros of the batch", plain_batch()).properties = zeros_property();
+  add("zeros of a message", batch_of({{0, "b", "a\x01" + std::string(512, '\0') + "\x02"}}));
   for (const auto& variant : variants) {
     INFO(variant.what << ", " << variant.body.size() << " bytes");
     std::vector<remoting::Command> answers;

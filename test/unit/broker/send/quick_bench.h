@@ -28,6 +28,13 @@ inline std::string properties_of(int number) {
          "\\u0002WAIT\\u0001true\\u0002TAGS\\u0001TagA\\u0002KEYS\\u0001a \\\"b\\\"\\u0002";
 }
 
+/// Recovery would take it for a sector that was lost.
+inline std::string zeros_property() {
+  std::string text = "a\\u0001";
+  for (int i = 0; i < 512; ++i) text += "\\u0000";
+  return text + "\\u0002";
+}
+
 struct Wish {
   std::string topic = "Quick";
   std::string properties = properties_of(1);

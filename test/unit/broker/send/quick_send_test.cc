@@ -154,13 +154,14 @@ TEST_CASE("what is wrong with a send is told the same, whichever way it comes", 
   RunningBroker running(dir.file("store"));
   apogee::test::RawClient client(running.broker->port());
   warm(client, 1);
-  std::vector<Wish> wishes(6);
+  std::vector<Wish> wishes(7);
   wishes[0].queue = "99";
   wishes[1].properties = "no separator";
   wishes[2].topic = "bad topic!";
   wishes[3].sys_flag = "x";
   wishes[4].sys_flag = "8";  // a committed transaction
   wishes[5].properties = properties_of(1) + "DELAY\\u0001x\\u0002";
+  wishes[6].properties = zeros_property();
   for (const auto& wish : wishes) {
     std::vector<remoting::Command> answers;
     for (bool unusual : {false, true}) {
